@@ -1,0 +1,1 @@
+from official_ext.growth.architecture import Architecture

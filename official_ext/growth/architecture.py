@@ -1,0 +1,124 @@
+"""What a Transformer looks like: every number that shapes its weights or its cost."""
+
+import dataclasses
+import math
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Architecture:
+  """A BERT encoder with its pre-training heads, together with its treatments.
+
+  A *treatment* is a low-cost variant of a stage (CompoundGrow, section 3). The
+  untreated architecture has `query_pool_size == ffn_sharing == 1` and no
+  `ffn_rank`.
+
+  Attributes:
+    num_layers: number of Transformer blocks.
+    hidden_size: width of the residual stream.
+    num_heads: attention heads per block.
+    head_size: width of one head; None means `hidden_size // num_heads`.
+    inner_size: units of the untreated feed-forward block. What a treated block
+      stores is `stored_inner_size`.
+    vocab_size: rows of the word embedding.
+    max_positions: rows of the position embedding.
+    type_vocab_size: rows of the segment embedding.
+    query_pool_size: layer-0 queries are pooled over this many consecutive
+      unmasked tokens (CompoundGrow, section 3.1); 1 means not pooled.
+    ffn_sharing: the feed-forward block stores `inner_size / ffn_sharing` units
+      (CompoundGrow, section 3.2); 1 means not shared.
+    ffn_rank: rank of a factorised feed-forward block (CompoundGrow, section
+      3.2); None means not factorised.
+    sequence_length: tokens a sequence; None means `max_positions`.
+  """
+
+  num_layers: int
+  hidden_size: int
+  num_heads: int
+  inner_size: int
+  vocab_size: int
+  max_positions: int = 512
+  type_vocab_size: int = 2
+  head_size: int | None = None
+  query_pool_size: int = 1
+  ffn_sharing: int = 1
+  ffn_rank: int | None = None
+  sequence_length: int | None = None
+
+  def __post_init__(self):
+    mistakes = []
+    for field in dataclasses.fields(self):
+      value = getattr(self, field.name)
+      if value is None and field.default is None:
+        continue
+      if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        mistakes.append(
+            f'{field.name} is {value!r}; give a whole number of at least 1')
+    if not mistakes:
+      mistakes = self._mistakes()
+    if mistakes:
+      raise ValueError('Architecture: ' + '; '.join(mistakes) + '.')
+    if self.head_size is None:
+      object.__setattr__(self, 'head_size', self.hidden_size // self.num_heads)
+    if self.sequence_length is None:
+      object.__setattr__(self, 'sequence_length', self.max_positions)
+
+  def _mistakes(self) -> list[str]:
+    mistakes = []
+    if self.head_size is None and self.hidden_size % self.num_heads:
+      mistakes.append(
+          f'hidden_size {self.hidden_size} is not a multiple of num_heads '
+          f'{self.num_heads}; change one of them or give head_size')
+    if self.inner_size % self.ffn_sharing:
+      mistakes.append(
+          f'inner_size {self.inner_size} is not a multiple of ffn_sharing '
+          f'{self.ffn_sharing}; choose a divisor')
+    if self.ffn_rank is not None and self.ffn_sharing > 1:
+      mistakes.append(
+          f'ffn_rank {self.ffn_rank} and ffn_sharing {self.ffn_sharing} exclude '
+          'each other; drop one')
+    if (self.sequence_length or 1) > self.max_positions:
+      mistakes.append(
+          f'sequence_length {self.sequence_length} exceeds max_positions '
+          f'{self.max_positions}; shorten the sequences or add positions')
+    return mistakes
+
+  @property
+  def stored_inner_size(self) -> int:
+    """Feed-forward units whose weights exist."""
+    return self.inner_size // self.ffn_sharing
+
+  @property
+  def is_treated(self) -> bool:
+    return (self.query_pool_size > 1 or self.ffn_sharing > 1
+            or self.ffn_rank is not None)
+
+  def untreated(self) -> 'Architecture':
+    """The same model without any treatment, at full sequence length."""
+    return self.replace(
+        query_pool_size=1, ffn_sharing=1, ffn_rank=None, sequence_length=None)
+
+  def replace(self, **changes: Any) -> 'Architecture':
+    return dataclasses.replace(self, **changes)
+
+  def pooled_slots(self, num_predictions: int) -> int:
+    """Query slots for the pooled, unmasked tokens of one sequence."""
+    return max(
+        0,
+        math.ceil((self.sequence_length - 1 - num_predictions)
+                  / self.query_pool_size))
+
+  def query_length(self, num_predictions: int) -> int:
+    """Tokens a sequence after layer 0.
+
+    Args:
+      num_predictions: masked tokens a sequence has room for.
+
+    Returns:
+      The whole sequence if queries are not pooled; otherwise [CLS], the pooled
+      slots and one row per prediction: 295 for 512 tokens, 76 predictions and
+      a pool of 2.
+    """
+    if self.query_pool_size == 1:
+      return self.sequence_length
+    return 1 + self.pooled_slots(num_predictions) + num_predictions
