@@ -1,0 +1,222 @@
+"""FLOPs and parameters of an `Architecture`, counted op by op; needs no TensorFlow.
+
+Only matrix products are counted, two FLOPs a multiply-add. Everything else
+(LayerNorm, softmax, GELU, dropout, gathers, the optimizer) grows with the
+activations or the weights, not with their product, and is left out, as in the
+papers' own numbers.
+
+Symbols, per sequence:
+
+  S  tokens of the sequence             d  hidden_size
+  Q  tokens after layer 0               a  num_heads * head_size
+  P  masked tokens (num_predictions)    f  stored_inner_size
+  V  vocab_size                         h  ffn_rank
+
+A training step costs three forward passes: each product `Y = X W` of the forward
+pass has two of the same size in the backward pass, for dX and for dW.
+"""
+
+from collections.abc import Iterable
+import dataclasses
+
+from official_ext.growth.architecture import Architecture
+
+# One forward pass, and one for each of the two gradients of a product.
+_FORWARD_PASSES_PER_TRAINING_STEP = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Flops:
+  """FLOPs by the part of the model that spends them.
+
+  Attributes:
+    embedding: the segment embedding, which Model Garden computes as a one-hot
+      product, and the pooling of the layer-0 queries.
+    attention: query, key, value and output projections, scores and context.
+    ffn: the feed-forward blocks.
+    head: pooler, masked-language-model transform, vocabulary product over the
+      predictions, next-sentence head.
+  """
+
+  embedding: int
+  attention: int
+  ffn: int
+  head: int
+
+  @property
+  def total(self) -> int:
+    return self.embedding + self.attention + self.ffn + self.head
+
+  def scaled(self, factor: int) -> 'Flops':
+    return Flops(**{name: value * factor
+                    for name, value in dataclasses.asdict(self).items()})
+
+
+def _product(*sizes: int) -> int:
+  """FLOPs of a matrix product whose distinct axes have these sizes."""
+  flops = 2
+  for size in sizes:
+    flops *= size
+  return flops
+
+
+def _embedding_flops(architecture: Architecture, num_predictions: int) -> int:
+  length, width = architecture.sequence_length, architecture.hidden_size
+  # [S, types] x [types, d]
+  flops = _product(length, architecture.type_vocab_size, width)
+  if architecture.query_pool_size > 1:
+    # [slots, S] x [S, d]; [CLS] and the masked tokens are gathered.
+    slots = architecture.pooled_slots(num_predictions)
+    flops += _product(slots, length, width)
+  return flops
+
+
+def _attention_flops(
+    architecture: Architecture, queries: int, keys: int) -> int:
+  """One block with `queries` rows attending to `keys` rows."""
+  width = architecture.hidden_size
+  heads = architecture.num_heads * architecture.head_size
+  return (_product(queries, width, heads)       # query
+          + 2 * _product(keys, width, heads)    # key, value
+          + _product(queries, keys, heads)      # scores
+          + _product(queries, keys, heads)      # context
+          + _product(queries, heads, width))    # output
+
+
+def _ffn_flops(architecture: Architecture, rows: int) -> int:
+  width = architecture.hidden_size
+  inner = architecture.stored_inner_size
+  rank = architecture.ffn_rank
+  if rank is None:
+    return 2 * _product(rows, width, inner)
+  return 2 * (_product(rows, width, rank) + _product(rows, rank, inner))
+
+
+def _head_flops(architecture: Architecture, num_predictions: int,
+                has_next_sentence: bool) -> int:
+  width = architecture.hidden_size
+  flops = (_product(1, width, width)                         # pooler, [CLS] only
+           + _product(num_predictions, width, width)         # transform
+           + _product(num_predictions, width, architecture.vocab_size))
+  if has_next_sentence:
+    flops += _product(1, width, width) + _product(1, width, 2)
+  return flops
+
+
+def forward_breakdown(architecture: Architecture, num_predictions: int,
+                      batch_size: int = 1, *,
+                      has_next_sentence: bool = True) -> Flops:
+  """FLOPs of one forward pass, by group.
+
+  In a stage with pooled queries, layer 0 has `Q` query rows and `S` key and value
+  rows; every later layer sees `Q` rows only. CompoundGrow, section 3.1.
+
+  Args:
+    architecture: the model as it is trained, treatments included.
+    num_predictions: masked tokens a sequence has room for, P.
+    batch_size: sequences.
+    has_next_sentence: whether the next-sentence head is there.
+
+  Returns:
+    FLOPs of the whole batch.
+
+  Raises:
+    ValueError: if `num_predictions` or `batch_size` cannot be.
+  """
+  if not 0 <= num_predictions <= architecture.sequence_length:
+    raise ValueError(
+        f'num_predictions is {num_predictions}; give 0 to sequence_length '
+        f'{architecture.sequence_length}.')
+  if batch_size < 1:
+    raise ValueError(f'batch_size is {batch_size}; give at least 1.')
+  length = architecture.sequence_length
+  short = architecture.query_length(num_predictions)
+  later_layers = architecture.num_layers - 1
+  return Flops(
+      embedding=_embedding_flops(architecture, num_predictions),
+      attention=(_attention_flops(architecture, short, length)
+                 + later_layers * _attention_flops(architecture, short, short)),
+      ffn=architecture.num_layers * _ffn_flops(architecture, short),
+      head=_head_flops(architecture, num_predictions, has_next_sentence),
+  ).scaled(batch_size)
+
+
+def train_breakdown(architecture: Architecture, num_predictions: int,
+                    batch_size: int = 1, *,
+                    has_next_sentence: bool = True) -> Flops:
+  """FLOPs of one training step, by group; see `forward_breakdown`."""
+  return forward_breakdown(
+      architecture, num_predictions, batch_size,
+      has_next_sentence=has_next_sentence,
+  ).scaled(_FORWARD_PASSES_PER_TRAINING_STEP)
+
+
+def forward_flops(architecture: Architecture, num_predictions: int,
+                  batch_size: int = 1, *,
+                  has_next_sentence: bool = True) -> int:
+  """FLOPs of one forward pass; see `forward_breakdown`."""
+  return forward_breakdown(
+      architecture, num_predictions, batch_size,
+      has_next_sentence=has_next_sentence).total
+
+
+def train_flops(architecture: Architecture, num_predictions: int,
+                batch_size: int = 1, *, has_next_sentence: bool = True) -> int:
+  """FLOPs of one training step; see `forward_breakdown`."""
+  return train_breakdown(
+      architecture, num_predictions, batch_size,
+      has_next_sentence=has_next_sentence).total
+
+
+def parameter_count(architecture: Architecture, *,
+                    has_next_sentence: bool = True) -> int:
+  """Trainable parameters: encoder, pooler and pre-training heads.
+
+  The vocabulary product is tied to the word embedding and counted once.
+  """
+  width, inner = architecture.hidden_size, architecture.stored_inner_size
+  heads = architecture.num_heads * architecture.head_size
+  rank = architecture.ffn_rank
+  norm = 2 * width
+  embeddings = norm + width * (
+      architecture.vocab_size + architecture.max_positions
+      + architecture.type_vocab_size)
+  attention = 3 * (width + 1) * heads + (heads + 1) * width + norm
+  kernel = width * inner if rank is None else rank * (width + inner)
+  ffn = 2 * kernel + inner + width + norm
+  dense = (width + 1) * width
+  pooler = dense
+  masked_lm = dense + norm + architecture.vocab_size
+  next_sentence = dense + 2 * (width + 1) if has_next_sentence else 0
+  return (embeddings + architecture.num_layers * (attention + ffn)
+          + pooler + masked_lm + next_sentence)
+
+
+def schedule_speedup(stages: Iterable, num_predictions: int, *,
+                     has_next_sentence: bool = True) -> float:
+  """How much cheaper a schedule is than its last model at every step.
+
+  Args:
+    stages: resolved stages in order, each with `start_step`, `end_step` and
+      `architecture`.
+    num_predictions: masked tokens a sequence has room for.
+    has_next_sentence: whether the next-sentence head is there.
+
+  Returns:
+    Training FLOPs of the last stage's model for all the steps, over those of the
+    schedule, minus one: 1.02 is a speed-up of +102 %.
+
+  Raises:
+    ValueError: if there is no stage, or no step in any.
+  """
+  stages = tuple(stages)
+  steps = [stage.end_step - stage.start_step for stage in stages]
+  if sum(steps) < 1 or min(steps) < 0:
+    raise ValueError(
+        f'schedule_speedup: stages of {steps} steps; give at least one stage, '
+        'each of at least one step.')
+  costs = [train_flops(stage.architecture, num_predictions,
+                       has_next_sentence=has_next_sentence)
+           for stage in stages]
+  spent = sum(count * cost for count, cost in zip(steps, costs, strict=True))
+  return sum(steps) * costs[-1] / spent - 1
