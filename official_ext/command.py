@@ -1,0 +1,136 @@
+"""The shell that every command shares: flags, help, and errors of one line."""
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_bool('debug', False, 'Show the whole trace of an error, and every log line.')
+flags.DEFINE_bool('help', False, 'Show this text.', short_name='h')
+
+# The user can mend it: a flag, a value, a file.
+USAGE_EXIT_CODE = 2
+# The work began and failed.
+FAILURE_EXIT_CODE = 1
+# What a shell reports for a process that Ctrl-C ended.
+INTERRUPTED_EXIT_CODE = 130
+
+
+def run_command(
+    main: Callable[..., None],
+    *,
+    arguments: str = '',
+    argv: Sequence[str] | None = None,
+) -> None:
+  """Parses the flags, runs `main`, and ends the process if that fails.
+
+  Returns only when the work is done; the process then ends with exit code 0.
+
+  Args:
+    main: the command. Called without arguments, or with the list of positional
+      arguments if `arguments` is given. It imports TensorFlow inside, so that
+      `--help` and mistakes in flags answer at once.
+    arguments: how the usage line names the positional arguments, for instance
+      `MODEL_DIR...`; empty if the command takes none.
+    argv: program name and arguments; `sys.argv` by default.
+
+  Raises:
+    SystemExit: exit code 2 for what the user can mend (ValueError, OSError,
+      ImportError, bad flags), 1 for any other error, 130 for Ctrl-C, 0 after
+      `--help`.
+  """
+  argv = list(sys.argv if argv is None else argv)
+  try:
+    positional = FLAGS(argv)[1:]
+  except flags.Error as error:
+    # A required flag that is missing must not hide the help.
+    if not {'--help', '-h', '-help'} & set(argv):
+      _exit(f'{_one_line(error)} (--help lists the flags)', USAGE_EXIT_CODE)
+    FLAGS.mark_as_parsed()
+    FLAGS.help = True
+  if FLAGS.help:
+    print(_help(argv[0], arguments))
+    sys.exit(0)
+  if positional and not arguments:
+    _exit(
+        f'unexpected argument {positional[0]!r}; every value belongs to a flag '
+        '(--help lists the flags)', USAGE_EXIT_CODE)
+  quieten(FLAGS.debug)
+  try:
+    if arguments:
+      main(positional)
+    else:
+      main()
+  except KeyboardInterrupt:
+    _exit('interrupted', INTERRUPTED_EXIT_CODE)
+  except Exception as error:  # pylint: disable=broad-except
+    # The outermost frame of the program: here every error becomes one line.
+    if FLAGS.debug:
+      traceback.print_exc()
+    _exit(*_describe(error))
+
+
+def quieten(debug: bool = False) -> None:
+  """Silences the start-up chatter of TensorFlow and its dependencies.
+
+  Has to run before TensorFlow is imported. What the user set in
+  `TF_CPP_MIN_LOG_LEVEL` stays.
+
+  Args:
+    debug: keep every line.
+  """
+  if debug:
+    return
+  # 3, because "failed call to cuInit" on a machine without a GPU and "Unable to
+  # register cuFFT factory" on one with a GPU are logged as errors. Real errors
+  # reach Python as exceptions.
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  logging.getLogger('tensorflow').setLevel(logging.ERROR)
+  logging.getLogger('absl').setLevel(logging.ERROR)
+  # google.api_core warns of the end of support of the Python in use.
+  warnings.filterwarnings(
+      'ignore', category=FutureWarning, module=r'google\..*')
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+  """The line to print for an error, and the exit code."""
+  mistakes = getattr(error, 'mistakes', None)
+  if isinstance(mistakes, tuple) and len(mistakes) > 1:
+    lines = [' '.join(str(mistake).split()) for mistake in mistakes]
+    return '\n  '.join([f'{len(lines)} mistakes:', *lines]), USAGE_EXIT_CODE
+  if isinstance(error, ImportError):
+    return (f'{_one_line(error)}; `python -m official_ext.doctor` shows what is '
+            'missing'), USAGE_EXIT_CODE
+  if isinstance(error, (ValueError, OSError)):
+    return _one_line(error), USAGE_EXIT_CODE
+  return (f'{type(error).__name__}: {_one_line(error)} (--debug shows the whole '
+          'trace)'), FAILURE_EXIT_CODE
+
+
+def _one_line(error: Exception) -> str:
+  if isinstance(error, OSError) and error.filename is not None:
+    return f'{os.fsdecode(error.filename)}: {error.strerror}'
+  return ' '.join(str(error).split()) or type(error).__name__
+
+
+def _exit(message: str, code: int) -> None:
+  print(f'error: {message}', file=sys.stderr)
+  sys.exit(code)
+
+
+def _help(program: str, arguments: str) -> str:
+  """What the command is, how it is called, and its flags."""
+  name = os.path.basename(program)
+  name = os.path.splitext(name)[0] if name.endswith('.py') else name
+  main_doc = (sys.modules['__main__'].__doc__ or '').strip()
+  usage = f'Usage: python -m official_ext.{name} [flags] {arguments}'.rstrip()
+  own = FLAGS.module_help(program)
+  common = FLAGS.module_help(__name__)
+  return '\n\n'.join(
+      part.rstrip() for part in (main_doc, usage, own, common) if part)
