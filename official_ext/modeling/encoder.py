@@ -1,0 +1,192 @@
+"""A BERT encoder with the low-cost treatments of CompoundGrow."""
+
+from typing import Any
+
+import tensorflow as tf, tf_keras
+
+from official.modeling import tf_utils
+from official.nlp.modeling import networks
+
+from official_ext.growth.architecture import Architecture
+from official_ext.modeling import query_pooling
+
+
+@tf_keras.utils.register_keras_serializable(package='official_ext')
+class GrowingBertEncoder(networks.BertEncoderV2):
+  """`BertEncoderV2` with pooled queries and a shared feed-forward block.
+
+  Untreated (`query_pool_size == ffn_sharing == 1`) it is a `BertEncoderV2`:
+  same variables, same names, same call.
+
+  *FFN sharing* by k (CompoundGrow, section 3.2) stores `inner_dim / k` inner
+  units; the blocks are Model Garden's own, only narrower.
+
+  *Pooled queries* (section 3.1) shorten the sequence after layer 0, see
+  `query_pooling`. The call then also reads `masked_lm_positions`, and its
+  `sequence_output` is `[batch, 1 + slots + predictions, hidden]`: [CLS], the
+  slots, one row per prediction in the order of `masked_lm_positions`. Row 0 is
+  [CLS], so `pooled_output` and heads with `cls_token_idx=0` need no change.
+  Without `masked_lm_positions` no token counts as masked and all but [CLS] are
+  pooled; to read one vector a token, build the encoder with
+  `query_pool_size=1`, which has the same weights.
+
+  Args:
+    vocab_size: rows of the word embedding.
+    query_pool_size: consecutive unmasked tokens that share a layer-0 query.
+    query_pool_type: 'mean' or 'max'.
+    ffn_sharing: divisor of `inner_dim`.
+    inner_dim: inner units of the *untreated* feed-forward block.
+    **kwargs: those of `BertEncoderV2`.
+
+  Raises:
+    ValueError: if `ffn_sharing` does not divide `inner_dim`, the pooling is
+      unknown, or an argument does not go with pooled queries.
+  """
+
+  def __init__(
+      self,
+      vocab_size: int,
+      *,
+      query_pool_size: int = 1,
+      query_pool_type: str = 'mean',
+      ffn_sharing: int = 1,
+      inner_dim: int = 3072,
+      **kwargs):
+    for name, value in (('query_pool_size', query_pool_size),
+                        ('ffn_sharing', ffn_sharing)):
+      if not isinstance(value, int) or value < 1:
+        raise ValueError(
+            f'{name} is {value!r}; give a whole number of at least 1.')
+    if inner_dim % ffn_sharing:
+      raise ValueError(
+          f'inner_dim {inner_dim} is not a multiple of ffn_sharing '
+          f'{ffn_sharing}; choose a divisor.')
+    if query_pool_type not in query_pooling.POOL_TYPES:
+      raise ValueError(
+          f'query_pool_type is {query_pool_type!r}; choose one of '
+          f'{", ".join(query_pooling.POOL_TYPES)}.')
+    unsupported = [
+        name for name in ('output_range', 'with_dense_inputs',
+                          'return_attention_scores', 'return_word_embeddings')
+        if kwargs.get(name)]
+    if query_pool_size > 1 and unsupported:
+      raise ValueError(
+          f'query_pool_size {query_pool_size} does not go with '
+          f'{", ".join(unsupported)}; leave those out or do not pool.')
+    super().__init__(vocab_size, inner_dim=inner_dim // ffn_sharing, **kwargs)
+    self._inner_dim = inner_dim
+    self._query_pool_size = query_pool_size
+    self._query_pool_type = query_pool_type
+    self._ffn_sharing = ffn_sharing
+
+  @classmethod
+  def from_architecture(
+      cls,
+      architecture: Architecture,
+      *,
+      output_dropout: float = 0.1,
+      attention_dropout: float = 0.1,
+      query_pool_type: str = 'mean',
+      initializer_stddev: float = 0.02,
+      **kwargs: Any) -> 'GrowingBertEncoder':
+    """Builds the encoder that an architecture describes.
+
+    Args:
+      architecture: shape and treatments.
+      output_dropout: dropout rate after embeddings, attention and feed-forward.
+      attention_dropout: dropout rate of the attention probabilities.
+      query_pool_type: 'mean' or 'max'.
+      initializer_stddev: spread of the truncated normal that fills all kernels.
+      **kwargs: anything else that the constructor takes.
+
+    Raises:
+      ValueError: if Model Garden's encoder cannot have that shape.
+    """
+    expected = architecture.hidden_size // architecture.num_heads
+    if architecture.head_size * architecture.num_heads != (
+        architecture.hidden_size):
+      raise ValueError(
+          f'head_size {architecture.head_size} with num_heads '
+          f'{architecture.num_heads} does not make hidden_size '
+          f'{architecture.hidden_size}; BertEncoderV2 always uses heads of '
+          f'hidden_size // num_heads = {expected}, leave head_size out.')
+    if architecture.ffn_rank is not None:
+      raise ValueError(
+          f'ffn_rank is {architecture.ffn_rank}, but this encoder has no '
+          'factorised feed-forward block; use ffn_sharing.')
+    return cls(
+        architecture.vocab_size,
+        query_pool_size=architecture.query_pool_size,
+        query_pool_type=query_pool_type,
+        ffn_sharing=architecture.ffn_sharing,
+        inner_dim=architecture.inner_size,
+        hidden_size=architecture.hidden_size,
+        num_layers=architecture.num_layers,
+        num_attention_heads=architecture.num_heads,
+        max_sequence_length=architecture.max_positions,
+        type_vocab_size=architecture.type_vocab_size,
+        # The tanh approximation of Model Garden's default, but by a name that
+        # survives get_config().
+        inner_activation=tf_utils.get_activation('gelu'),
+        output_dropout=output_dropout,
+        attention_dropout=attention_dropout,
+        initializer=tf_keras.initializers.TruncatedNormal(
+            stddev=initializer_stddev),
+        **kwargs)
+
+  def call(self, inputs):
+    """Encodes a batch.
+
+    Args:
+      inputs: dict of `input_word_ids`, `input_mask`, `input_type_ids`, each
+        `[batch, sequence]` integers, and, if queries are pooled,
+        `masked_lm_positions` `[batch, predictions]` integers.
+
+    Returns:
+      The dict of `BertEncoderV2`; with pooled queries also `overflow_tokens`,
+      `[batch]` int32.
+    """
+    if self._query_pool_size == 1:
+      return super().call(inputs)
+
+    word_ids = inputs['input_word_ids']
+    embeddings = self._get_embeddings(
+        word_ids, inputs['input_type_ids'],
+        inputs.get('input_word_embeddings'), None, None)
+    embeddings = self._embedding_norm_layer(embeddings)
+    embeddings = self._embedding_dropout(embeddings)
+    if self._embedding_projection is not None:
+      embeddings = self._embedding_projection(embeddings)
+
+    input_mask = inputs['input_mask']
+    pooled = query_pooling.pool_queries(
+        embeddings, input_mask, inputs.get('masked_lm_positions'),
+        self._query_pool_size, self._query_pool_type)
+    # [batch, 1, keys]: broadcasts over the queries inside the softmax.
+    whole_mask = tf.cast(input_mask, embeddings.dtype)[:, tf.newaxis, :]
+    short_mask = tf.cast(pooled.mask, embeddings.dtype)[:, tf.newaxis, :]
+
+    first, *rest = self._transformer_layers
+    x = first([pooled.queries, embeddings, whole_mask])
+    encoder_outputs = [x]
+    for layer in rest:
+      x = layer([x, short_mask])
+      encoder_outputs.append(x)
+    return dict(
+        sequence_output=x,
+        pooled_output=self._pooler_layer(x[:, 0, :]),
+        encoder_outputs=encoder_outputs,
+        overflow_tokens=pooled.overflow_tokens)
+
+  @property
+  def query_pool_size(self) -> int:
+    return self._query_pool_size
+
+  def get_config(self):
+    return {
+        **super().get_config(),
+        'inner_dim': self._inner_dim,
+        'query_pool_size': self._query_pool_size,
+        'query_pool_type': self._query_pool_type,
+        'ffn_sharing': self._ffn_sharing,
+    }

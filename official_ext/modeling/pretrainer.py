@@ -1,0 +1,283 @@
+"""BERT pre-training model whose encoder can be replaced in the middle of a run."""
+
+import dataclasses
+from typing import Any
+
+import tensorflow as tf, tf_keras
+
+from official.modeling import tf_utils
+from official.nlp.modeling import layers
+from official.nlp.modeling import models
+
+from official_ext.growth.architecture import Architecture
+from official_ext.modeling import dropout_state
+from official_ext.modeling import encoder as encoder_lib
+from official_ext.modeling import losses
+
+NEXT_SENTENCE = 'next_sentence'
+
+
+@tf_keras.utils.register_keras_serializable(package='official_ext')
+class GrowingBertPretrainer(models.BertPretrainerV2):
+  """`BertPretrainerV2` that is built from an `Architecture` and trains itself.
+
+  Untreated, its outputs are those of a stock `BertPretrainerV2` with the same
+  weights, and `tf.train.Checkpoint(model=it, **it.checkpoint_items)` restores
+  strictly into stock objects.
+
+  It trains with plain `compile(optimizer=...)` and `fit` on a dataset of Model
+  Garden's feature dicts. The loss is the mean over all masked tokens of the
+  *global* batch plus the mean next-sentence loss. Gradients are added over the
+  replicas and then clipped by their global norm, here and not in the
+  optimizer: Model Garden's AdamWeightDecay would clip each replica's share.
+
+  Args:
+    architecture: what to build; the dict of its fields is accepted too.
+    output_dropout: dropout rate after embeddings, attention and feed-forward,
+      and in the next-sentence head.
+    attention_dropout: dropout rate of the attention probabilities.
+    query_pool_type: 'mean' or 'max', how pooled queries are formed.
+    use_next_sentence: whether there is a next-sentence head.
+    initializer_stddev: spread of the truncated normal that fills all kernels.
+    gradient_clip_norm: greatest global norm of the gradients; 0 does not clip.
+    dropout_seed: seed of the dropout masks, see `dropout_state`.
+    name: name of the model.
+
+  Attributes:
+    architecture: what the model is now.
+    dropout_generator: random state of all dropout layers, part of checkpoints.
+  """
+
+  def __init__(
+      self,
+      architecture: Architecture | dict[str, Any],
+      *,
+      output_dropout: float = 0.1,
+      attention_dropout: float = 0.1,
+      query_pool_type: str = 'mean',
+      use_next_sentence: bool = True,
+      initializer_stddev: float = 0.02,
+      gradient_clip_norm: float = 1.0,
+      dropout_seed: int = 0,
+      name: str = 'bert',
+      **kwargs):
+    if not isinstance(architecture, Architecture):
+      architecture = Architecture(**architecture)
+    if gradient_clip_norm < 0:
+      raise ValueError(
+          f'gradient_clip_norm is {gradient_clip_norm}; give a positive norm, '
+          'or 0 for no clipping.')
+    options = dict(
+        output_dropout=output_dropout,
+        attention_dropout=attention_dropout,
+        query_pool_type=query_pool_type,
+        use_next_sentence=use_next_sentence,
+        initializer_stddev=initializer_stddev)
+    super().__init__(**_parts(architecture, **options), name=name, **kwargs)
+    self._options = tuple(options.items())
+    self.architecture = architecture
+    self.gradient_clip_norm = gradient_clip_norm
+    self._dropout_seed = dropout_seed
+    self.dropout_generator = tf.random.Generator.from_seed(dropout_seed)
+    self._finish_network()
+
+    self._loss = losses.PretrainingLoss()
+    self._masked_lm_loss = tf_keras.metrics.Mean(name='masked_lm_loss')
+    self._masked_lm_accuracy = tf_keras.metrics.Mean(name='masked_lm_accuracy')
+    if use_next_sentence:
+      self._next_sentence_loss = tf_keras.metrics.Mean(
+          name='next_sentence_loss')
+      self._next_sentence_accuracy = tf_keras.metrics.Mean(
+          name='next_sentence_accuracy')
+    self._overflow_tokens = tf_keras.metrics.Sum(name='overflow_tokens')
+
+  def _finish_network(self):
+    """Builds the heads, drops the constructor's record, shares the dropout."""
+    # BertPretrainerV2 keeps the parts it was built from here; they would stay
+    # alive, and in checkpoints, after they have been replaced.
+    self._config = {}
+    hidden = self.encoder_network(self.encoder_network.inputs)
+    self.masked_lm(
+        hidden['sequence_output'],
+        masked_positions=self.inputs['masked_lm_positions'])
+    for head in self.classification_heads:
+      head(hidden['sequence_output'])
+    dropout_state.share_generator(self, self.dropout_generator)
+
+  def replace_architecture(self, architecture: Architecture) -> None:
+    """Replaces encoder and heads by fresh ones; the old are released.
+
+    Compiled functions are dropped, since they hold the old variables: within
+    `fit`, call `make_train_function(force=True)` next. The optimizer is left
+    as it is; its slots belong to the old variables, so give the model a new
+    one. Metrics and random state live on. Call under the strategy's scope.
+
+    Args:
+      architecture: what the model becomes.
+    """
+    fresh = models.BertPretrainerV2(
+        **_parts(architecture, **dict(self._options)), name=self.name)
+    self.architecture = architecture
+    self.encoder_network = fresh.encoder_network
+    self.masked_lm = fresh.masked_lm
+    self.classification_heads = list(fresh.classification_heads)
+    self.inputs = dict(fresh.inputs)
+    self.train_function = None
+    self.train_tf_function = None
+    self.test_function = None
+    self.predict_function = None
+    self._finish_network()
+
+  def call(self, inputs):
+    """Predicts the masked tokens and the order of the sentences.
+
+    Args:
+      inputs: what the encoder takes; `masked_lm_positions` are
+        `[batch, predictions]` integers.
+
+    Returns:
+      The encoder's outputs, `mlm_logits` `[batch, predictions, vocab]` if there
+      are positions, and `next_sentence` `[batch, 2]`.
+    """
+    if self.encoder_network.query_pool_size == 1:
+      return super().call(inputs)
+    outputs = self.encoder_network(inputs)
+    sequence_output = outputs['sequence_output']
+    positions = inputs.get('masked_lm_positions')
+    if positions is not None:
+      # The masked rows are the last ones of the short sequence, in order.
+      num_rows = tf.shape(sequence_output)[1]
+      num_predictions = positions.shape[1] or tf.shape(positions)[1]
+      rows = tf.range(num_rows - num_predictions, num_rows)
+      outputs['mlm_logits'] = self.masked_lm(
+          sequence_output,
+          masked_positions=tf.zeros_like(positions, tf.int32) + rows)
+    for head in self.classification_heads:
+      outputs[head.name] = head(sequence_output)
+    return outputs
+
+  def train_step(self, data):
+    """One step of training on this replica's share of the batch.
+
+    Args:
+      data: Model Garden's pre-training features, see `call` for the inputs;
+        `masked_lm_ids` `[batch, predictions]`, `masked_lm_weights` alike,
+        `next_sentence_labels` `[batch, 1]`.
+
+    Returns:
+      dict of metric name to value since the last reset.
+    """
+    features = _features(data)
+    replica_context = tf.distribute.get_replica_context()
+    with tf.GradientTape() as tape:
+      outputs = self(features, training=True)
+      masked_lm, next_sentence = self._loss_sums(features, outputs)
+      loss = masked_lm.mean(replica_context)
+      if next_sentence is not None:
+        loss += next_sentence.mean(replica_context)
+      if self.losses:
+        loss += tf.add_n(self.losses) / replica_context.num_replicas_in_sync
+    variables = self.trainable_variables
+    gradients = tape.gradient(loss, variables)
+    # Unused variables, such as the encoder's own pooler, have no gradient.
+    pairs = [(gradient, variable)
+             for gradient, variable in zip(gradients, variables)
+             if gradient is not None]
+    # The tied embedding's gradient arrives as slices with a row for every piece
+    # of the vocabulary. Dense, its norm is right (slices repeat rows), it adds
+    # up over replicas, and the optimizer need not look for duplicates.
+    gradients = [tf.convert_to_tensor(gradient) for gradient, _ in pairs]
+    gradients = replica_context.all_reduce(
+        tf.distribute.ReduceOp.SUM, gradients)
+    if self.gradient_clip_norm:
+      gradients, _ = tf.clip_by_global_norm(gradients, self.gradient_clip_norm)
+    self.optimizer.apply_gradients(
+        zip(gradients, [variable for _, variable in pairs]),
+        experimental_aggregate_gradients=False)
+    return self._update_metrics(features, outputs, masked_lm, next_sentence)
+
+  def test_step(self, data):
+    """As `train_step`, without training."""
+    features = _features(data)
+    outputs = self(features, training=False)
+    return self._update_metrics(
+        features, outputs, *self._loss_sums(features, outputs))
+
+  def _loss_sums(self, features, outputs):
+    masked_lm = losses.masked_lm_sums(
+        features['masked_lm_ids'], outputs['mlm_logits'],
+        features['masked_lm_weights'])
+    if NEXT_SENTENCE not in outputs:
+      return masked_lm, None
+    return masked_lm, losses.next_sentence_sums(
+        features['next_sentence_labels'], outputs[NEXT_SENTENCE])
+
+  def _update_metrics(self, features, outputs, masked_lm, next_sentence):
+    self._loss.update_state(masked_lm, next_sentence)
+    self._masked_lm_loss.update_state(
+        tf.math.divide_no_nan(*masked_lm), masked_lm.weight)
+    self._masked_lm_accuracy.update_state(
+        _is_correct(features['masked_lm_ids'], outputs['mlm_logits']),
+        features['masked_lm_weights'])
+    if next_sentence is not None:
+      self._next_sentence_loss.update_state(
+          tf.math.divide_no_nan(*next_sentence), next_sentence.weight)
+      self._next_sentence_accuracy.update_state(
+          _is_correct(tf.reshape(features['next_sentence_labels'], [-1]),
+                      outputs[NEXT_SENTENCE]))
+    if 'overflow_tokens' in outputs:
+      self._overflow_tokens.update_state(outputs['overflow_tokens'])
+    return {metric.name: metric.result() for metric in self.metrics}
+
+  def get_config(self):
+    return {
+        'architecture': dataclasses.asdict(self.architecture),
+        **dict(self._options),
+        'gradient_clip_norm': self.gradient_clip_norm,
+        'dropout_seed': self._dropout_seed,
+        'name': self.name,
+    }
+
+
+def _parts(
+    architecture: Architecture,
+    *,
+    output_dropout: float,
+    attention_dropout: float,
+    query_pool_type: str,
+    use_next_sentence: bool,
+    initializer_stddev: float) -> dict[str, Any]:
+  """Fresh arguments for `BertPretrainerV2`."""
+  def initializer():
+    return tf_keras.initializers.TruncatedNormal(stddev=initializer_stddev)
+
+  heads = []
+  if use_next_sentence:
+    heads.append(layers.ClassificationHead(
+        inner_dim=architecture.hidden_size,
+        num_classes=2,
+        dropout_rate=output_dropout,
+        initializer=initializer(),
+        name=NEXT_SENTENCE))
+  return dict(
+      encoder_network=encoder_lib.GrowingBertEncoder.from_architecture(
+          architecture,
+          output_dropout=output_dropout,
+          attention_dropout=attention_dropout,
+          query_pool_type=query_pool_type,
+          initializer_stddev=initializer_stddev),
+      mlm_activation=tf_utils.get_activation('gelu'),
+      mlm_initializer=initializer(),
+      classification_heads=heads)
+
+
+def _features(data: Any) -> dict[str, tf.Tensor]:
+  """The features, whether they come bare or as `fit`'s tuple of one."""
+  features, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+  return features
+
+
+def _is_correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+  """1 where the greatest logit is the label's. Same shape as the labels."""
+  guesses = tf.argmax(logits, axis=-1, output_type=tf.int32)
+  return tf.cast(tf.equal(guesses, tf.cast(labels, tf.int32)), tf.float32)
