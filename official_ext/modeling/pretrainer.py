@@ -13,6 +13,7 @@ from official_ext.growth.architecture import Architecture
 from official_ext.modeling import dropout_state
 from official_ext.modeling import encoder as encoder_lib
 from official_ext.modeling import losses
+from official_ext.modeling import non_finite
 
 NEXT_SENTENCE = 'next_sentence'
 
@@ -46,6 +47,7 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
   Attributes:
     architecture: what the model is now.
     dropout_generator: random state of all dropout layers, part of checkpoints.
+    non_finite_watch: when the loss stopped being finite, if it did.
   """
 
   def __init__(
@@ -81,6 +83,7 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
     self.dropout_generator = tf.random.Generator.from_seed(dropout_seed)
     self._finish_network()
 
+    self.non_finite_watch = non_finite.NonFiniteWatch()
     self._loss = losses.PretrainingLoss()
     self._masked_lm_loss = tf_keras.metrics.Mean(name='masked_lm_loss')
     self._masked_lm_accuracy = tf_keras.metrics.Mean(name='masked_lm_accuracy')
@@ -194,7 +197,13 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
     self.optimizer.apply_gradients(
         zip(gradients, [variable for _, variable in pairs]),
         experimental_aggregate_gradients=False)
+    self.non_finite_watch.update(
+        replica_context.all_reduce(tf.distribute.ReduceOp.SUM, loss))
     return self._update_metrics(features, outputs, masked_lm, next_sentence)
+
+  def reset_metrics(self):
+    super().reset_metrics()
+    self.non_finite_watch.reset()
 
   def test_step(self, data):
     """As `train_step`, without training."""

@@ -112,6 +112,20 @@ def read_moments(
   return first, second
 
 
+def create_moments(
+    optimizer: tf_keras.optimizers.legacy.Optimizer, model: tf_keras.Model
+) -> None:
+  """Creates the slots, zero; an optimizer left alone does so at its first step.
+
+  Needed before a checkpoint is restored, so that everything is matched then.
+  Call under the strategy's scope.
+  """
+  _check_legacy(optimizer)
+  for slot_name in ('m', 'v'):
+    for variable in named_variables(model).values():
+      optimizer.add_slot(variable, slot_name)
+
+
 def write_moments(
     optimizer: tf_keras.optimizers.legacy.Optimizer, model: tf_keras.Model,
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> None:

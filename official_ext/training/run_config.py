@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from official_ext.growth.architecture import Architecture
-from official_ext.mistakes import did_you_mean, raise_if_any
+from official_ext.mistakes import did_you_mean
+from official_ext.mistakes import raise_if_any
+from official_ext.schedules import GrowthSchedule
 
 # The values that each choice may have.
 CHOICES = {
@@ -35,8 +37,8 @@ class PretrainConfig:
     model_dir: the run directory; local or `gs://`.
     data_dir: what `prepare` wrote: records, vocabulary and manifest.
     num_predictions: masked tokens a sequence has room for; 76 are 15 % of 512.
-    eval_steps: batches of the held-out split an evaluation reads; None reads
-      the whole split.
+    eval_steps: batches of `batch_size` an evaluation reads from the held-out
+      split.
     optimizer: 'adamw' or 'lamb'.
     peak_learning_rate: reached after the warm-up of each stage.
     warmup_steps: steps of linear warm-up in the first stage.
@@ -69,13 +71,13 @@ class PretrainConfig:
   """
 
   architecture: Architecture
-  schedule: Any  # GrowthSchedule; not imported, so that neither imports both
+  schedule: GrowthSchedule
   num_steps: int
   batch_size: int
   model_dir: str | None = None
   data_dir: str | None = None
   num_predictions: int = 76
-  eval_steps: int | None = 50
+  eval_steps: int = 50
   optimizer: str = 'adamw'
   peak_learning_rate: float = 1e-4
   warmup_steps: int = 0
@@ -168,6 +170,12 @@ class PretrainConfig:
       return ['architecture is a treated one; the target has query_pool_size '
               'and ffn_sharing 1 and no ffn_rank: treatments belong to the '
               'stages of the schedule']
+    if self.architecture.sequence_length != self.architecture.max_positions:
+      # Every stage is derived from `untreated()`, which uses all positions.
+      return ['architecture has sequence_length '
+              f'{self.architecture.sequence_length} but max_positions '
+              f'{self.architecture.max_positions}; a run trains all positions: '
+              'leave sequence_length out and set max_positions to the length']
     # [CLS] and two [SEP] are never masked.
     room = self.architecture.sequence_length - 3
     if self.num_predictions > room:
@@ -236,13 +244,17 @@ class PretrainConfig:
             f'data: {vocabulary} has the hash {actual}, but its manifest says '
             f'{manifest.vocab_sha256}; the file was changed after the records '
             'were written: prepare the data again')
-    for split, use in (('train', 'to train on'), ('eval', 'held out')):
-      examples = (manifest.splits.get(split) or {}).get('examples', 0)
-      if 'batch_size' not in wrong and examples < self.batch_size:
-        found.append(
-            f'data: {self.data_dir} has {examples} examples {use}, fewer than '
-            f'batch_size {self.batch_size}; prepare more text or use a smaller '
-            'batch')
+    examples = {
+        name: manifest.splits[name].examples if name in manifest.splits else 0
+        for name in ('train', 'eval')}
+    if 'batch_size' not in wrong and examples['train'] < self.batch_size:
+      found.append(
+          f'data: {self.data_dir} has {examples["train"]} examples to train on, '
+          f'fewer than batch_size {self.batch_size}; prepare more text or use a '
+          'smaller batch')
+    if not examples['eval']:
+      found.append(
+          f'data: {self.data_dir} has no held-out examples; prepare more text')
     return found
 
 
@@ -317,11 +329,9 @@ def _architecture(value):
 
 
 def _schedule(value):
-  # Both methods are called; a function given without () has neither.
-  if hasattr(value, 'resolve') and hasattr(value, 'mistakes'):
+  if isinstance(value, GrowthSchedule):
     return None
-  return (f'{value!r}; give a GrowthSchedule (in gin: @compound_grow(), with its '
-          'parentheses)')
+  return f'{value!r}; give a GrowthSchedule (in gin: @compound_grow())'
 
 
 def _choice(value):
@@ -337,7 +347,7 @@ _FIELD_CHECKS = {
     'model_dir': _path,
     'data_dir': _path,
     'num_predictions': _whole(1),
-    'eval_steps': _whole(1, optional=True),
+    'eval_steps': _whole(1),
     'peak_learning_rate': _number(0, exclusive=True),
     'warmup_steps': _whole(0),
     'growth_warmup_steps': _whole(0),

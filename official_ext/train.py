@@ -1,0 +1,52 @@
+"""Pre-trains a model through all the stages of a growth schedule.
+
+The same command resumes a run that was stopped, at the step and in the stage
+of its newest sound checkpoint.
+"""
+
+from absl import flags
+
+from official_ext.command import run_command
+
+_GIN_FILE = flags.DEFINE_multi_string(
+    'gin_file', [], 'Configuration files, in order; the last one wins. Looked '
+    'for here, then among the files that come with the package.')
+_GIN_PARAMS = flags.DEFINE_multi_string(
+    'gin_params', [], "Single settings that override the files, such as "
+    "'train.num_steps = 1000'.")
+_MODEL_DIR = flags.DEFINE_string(
+    'model_dir', None, 'Directory of the run: checkpoints, metrics, report.')
+_DATA_DIR = flags.DEFINE_string(
+    'data_dir', None, 'Directory that `official_ext.prepare` wrote.')
+_TPU = flags.DEFINE_string(
+    'tpu', None, "Name or address of the TPU, or 'local' on a single TPU VM.")
+
+
+def main() -> None:
+  """Validates, trains, reports."""
+  # Imported here so that --help and configuration mistakes come at once.
+  from official_ext import configuration
+
+  config, config_text = configuration.load_config(
+      _GIN_FILE.value, _GIN_PARAMS.value, model_dir=_MODEL_DIR.value,
+      data_dir=_DATA_DIR.value, tpu=_TPU.value)
+
+  from official_ext.analysis import flops
+  from official_ext.analysis import report
+  from official_ext.training.pretrain import pretrain
+
+  def flops_per_step(architecture):
+    return flops.train_flops(
+        architecture, config.num_predictions, config.batch_size)
+
+  result = pretrain(
+      config, config_text=config_text, flops_per_step=flops_per_step)
+  print(f'held-out loss {result.metrics["loss"]:.4f}, '
+        f'masked accuracy {result.metrics["masked_lm_accuracy"]:.4f} '
+        '(always guessing the most frequent token: '
+        f'{result.most_frequent_token_accuracy:.4f}) after {result.step} steps')
+  print(f'report: {report.write_report(config.model_dir)}')
+
+
+if __name__ == '__main__':
+  run_command(main)

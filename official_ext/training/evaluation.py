@@ -1,0 +1,40 @@
+"""Held-out figures, and the figure that a model must beat."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+
+class HeldOutEvaluation:
+  """Evaluates a model on the same held-out batches every time.
+
+  Args:
+    model: a compiled model.
+    batches: held-out batches, distributed if the strategy wants it so.
+    num_steps: how many of them.
+  """
+
+  def __init__(self, model: tf_keras.Model, batches, num_steps: int):
+    self._model = model
+    self._batches = batches
+    self._num_steps = num_steps
+
+  def __call__(self) -> dict[str, float]:
+    """Runs it; training metrics that have not been read are lost."""
+    results = self._model.evaluate(
+        self._batches, steps=self._num_steps, verbose=0, return_dict=True)
+    self._model.reset_metrics()
+    return {name: float(value) for name, value in results.items()}
+
+
+def most_frequent_token_accuracy(
+    batches: Iterable[Mapping[str, tf.Tensor]]) -> float:
+  """Masked accuracy of always guessing the commonest label of these batches."""
+  counts = Counter()
+  for batch in batches:
+    ids = np.asarray(batch['masked_lm_ids'])
+    counts.update(ids[np.asarray(batch['masked_lm_weights']) > 0].tolist())
+  return max(counts.values()) / sum(counts.values()) if counts else 0.0

@@ -1,0 +1,248 @@
+"""The callback that grows a model in the middle of one `fit`."""
+
+from collections.abc import Mapping
+import dataclasses
+import time
+from typing import Any
+import zlib
+
+import numpy as np
+import tensorflow as tf
+import tf_keras
+
+from official_ext import growth
+from official_ext.growth import Architecture
+from official_ext.modeling import unpooled_logits
+from official_ext.modeling import weights as weights_lib
+from official_ext.schedules import GrowthSchedule
+from official_ext.training.stage_optimizer import StageOptimizer
+
+OPTIMIZER_GROWTHS = ('reset', 'transfer')
+
+
+class GrowthObserver:
+  """What may be done around a growth; every method does nothing by default."""
+
+  def before_growth(self, step: int) -> None:
+    """The stage has ended after `step` steps; the model is still small."""
+
+  def after_growth(self, step: int, record: dict[str, Any]) -> None:
+    """The model has grown; `record` says how, see `ProgressiveGrowth`."""
+
+
+class ProgressiveGrowth(tf_keras.callbacks.Callback):
+  """Takes a model through the stages of a schedule within one `fit`.
+
+  The model grows at exactly the scheduled step, whatever
+  `steps_per_execution` is: an execution that would cross a boundary is cut in
+  two. Every stage is traced once. Works under any `tf.distribute` strategy.
+
+  Example:
+    ```python
+    growth = ProgressiveGrowth(compound_grow(), target, num_steps=1000)
+    model = GrowingBertPretrainer(growth.stages[0].architecture)
+    model.compile(optimizer=growth.stage_optimizer())
+    model.fit(dataset, steps_per_epoch=1000, callbacks=[growth])
+    ```
+
+  Attributes:
+    stages: the resolved stages, in order.
+    stage: the stage that the next step belongs to.
+    step: steps done so far. Set it with `resume_at` before `fit` to go on with
+      a restored model.
+    records: one dictionary a growth: step, stage_from, stage_to, from, to,
+      operators, preserves, max_logit_difference, seconds.
+    seconds: time spent in growths, observers included.
+    observer: told before and after each growth.
+  """
+
+  def __init__(self, schedule: GrowthSchedule, target: Architecture,
+               num_steps: int, *,
+               stage_optimizer: StageOptimizer | None = None,
+               optimizer_growth: str = 'reset', noise_scale: float = 0.01,
+               seed: int = 0, observer: GrowthObserver | None = None,
+               probe: Mapping[str, Any] | None = None):
+    """Creates the callback.
+
+    Args:
+      schedule: the stages, as shares of `num_steps`.
+      target: the architecture of the last stage.
+      num_steps: steps of the whole run.
+      stage_optimizer: makes the optimizer of every stage; None means AdamW as
+        in the paper.
+      optimizer_growth: 'reset' starts every stage with fresh moments (the
+        paper's way); 'transfer' maps the moments along with the weights and
+        keeps the step count.
+      noise_scale: zero-sum noise on copied weights, as a share of their own
+        standard deviation; 0 leaves copies identical for ever.
+      seed: fixes the noise and every later stage's dropout.
+      observer: told before and after each growth.
+      probe: one small batch of features, by which the parity of each growth
+        is measured; None measures nothing.
+
+    Raises:
+      ValueError: the schedule does not fit the target and the steps, or
+        `optimizer_growth` is unknown.
+    """
+    super().__init__()
+    if optimizer_growth not in OPTIMIZER_GROWTHS:
+      raise ValueError(
+          f'optimizer_growth is {optimizer_growth!r}; expected one of '
+          f'{", ".join(OPTIMIZER_GROWTHS)}.')
+    self.stages = schedule.resolve(target, num_steps)
+    self.stage_optimizer = (
+        stage_optimizer or StageOptimizer(num_steps=num_steps))
+    self.step = 0
+    self.records: list[dict[str, Any]] = []
+    self.seconds = 0.0
+    self._optimizer_growth = optimizer_growth
+    self._noise_scale = noise_scale
+    self._seed = seed
+    self.observer = observer or GrowthObserver()
+    self._probe = probe
+    self._run_steps = None
+    # Nothing here reads the logs, so Keras need not fetch them every step.
+    self._supports_tf_logs = True
+
+  @property
+  def stage(self):
+    for stage in self.stages:
+      if self.step < stage.end_step:
+        return stage
+    return self.stages[-1]
+
+  def resume_at(self, step: int) -> None:
+    """Declares that the model has been trained for `step` steps already."""
+    self.step = step
+
+  def on_train_begin(self, logs=None):
+    del logs
+    if self.model.architecture != self.stage.architecture:
+      raise ValueError(
+          f'At step {self.step} the schedule is in stage {self.stage.name!r} '
+          f'with {self.stage.architecture}, but the model is '
+          f'{self.model.architecture}; build it with '
+          '`ProgressiveGrowth.stage.architecture`.')
+    self._run_steps = self.model.train_function
+    self.model.train_function = self._run_execution
+
+  def on_train_end(self, logs=None):
+    del logs
+    # The next `fit` makes its own.
+    self.model.train_function = None
+    self._run_steps = None
+
+  def _run_execution(self, iterator):
+    """Runs one execution of `fit`, cut in pieces at the growths."""
+    # Keras reads the number of steps from this variable, inside the graph.
+    steps_variable = self.model._steps_per_execution  # pylint: disable=protected-access
+    planned = 1 if steps_variable is None else int(steps_variable.numpy())
+    remaining, logs = planned, None
+    while remaining:
+      steps = min(remaining, max(1, self.stage.end_step - self.step))
+      if steps != planned:
+        steps_variable.assign(steps)
+      logs = self._run_steps(iterator)
+      if steps != planned:
+        steps_variable.assign(planned)
+      ended = self.stage
+      self.step += steps
+      remaining -= steps
+      if self.stage is not ended:
+        self._grow(ended, self.stage)
+    return logs
+
+  def _grow(self, source, target) -> None:
+    start = time.monotonic()
+    self.observer.before_growth(self.step)
+    growth_start = time.monotonic()
+    record = {
+        'step': self.step,
+        'stage_from': source.index,
+        'stage_to': target.index,
+        'from': dataclasses.asdict(source.architecture),
+        'to': dataclasses.asdict(target.architecture),
+        'operators': growth.describe_operators(
+            source.architecture, target.architecture,
+            depth=target.depth_growth),
+        'preserves': growth.weight_growth_preserves(
+            source.architecture, target.architecture),
+    }
+    logits = self._probe_logits()
+    with self.model.distribute_strategy.scope():
+      self._replace_model(source, target)
+    self._run_steps = self.model.make_train_function(force=True)
+    self.model.train_function = self._run_execution
+    self.model.test_function = self.model.predict_function = None
+    record['max_logit_difference'] = _max_difference(
+        logits, self._probe_logits())
+    record['seconds'] = time.monotonic() - growth_start
+    self.records.append(record)
+    self.observer.after_growth(self.step, record)
+    self.seconds += time.monotonic() - start
+
+  def _replace_model(self, source, target) -> None:
+    model = self.model
+    transfer = self._optimizer_growth == 'transfer'
+    grown = growth.grow(
+        weights_lib.read_weights(model), source.architecture,
+        target.architecture, depth=target.depth_growth,
+        noise_scale=self._noise_scale, seed=self.stage_seed(target.index))
+    if transfer:
+      moments = growth.grow_moments(
+          *weights_lib.read_moments(model.optimizer, model), source.architecture,
+          target.architecture, depth=target.depth_growth)
+    # Dropout's generators are created with the layers: a resumed run that
+    # builds this stage must give them the same seeds.
+    tf_keras.utils.set_random_seed(self.stage_seed(target.index))
+    model.replace_architecture(target.architecture)
+    weights_lib.write_weights(model, grown)
+    model.optimizer = self.build_optimizer(target, model)
+    if transfer:
+      weights_lib.write_moments(model.optimizer, model, *moments)
+
+  def build_optimizer(self, stage, model) -> tf_keras.optimizers.Optimizer:
+    """The optimizer of a stage, its moments created and zero.
+
+    Args:
+      stage: a resolved stage of this schedule.
+      model: the model as it is in that stage.
+    """
+    # Whoever keeps the moments keeps their step count: it corrects their bias.
+    first_iteration = (
+        stage.start_step if self._optimizer_growth == 'transfer' else 0)
+    optimizer = self.stage_optimizer(stage.start_step, first_iteration)
+    weights_lib.create_moments(optimizer, model)
+    optimizer.iterations.assign(first_iteration)
+    return optimizer
+
+  def learning_rate(self) -> float:
+    """The learning rate of the step that comes next."""
+    optimizer = self.model.optimizer
+    rate = optimizer.learning_rate
+    return float(rate(optimizer.iterations) if callable(rate) else rate)
+
+  def stage_seed(self, index: int) -> int:
+    """Seed of everything random in the stage with this index."""
+    return zlib.crc32(f'{self._seed}/stage/{index}'.encode()) & 0x7fffffff
+
+  def _probe_logits(self) -> np.ndarray | None:
+    """Masked-LM logits `[batch, predictions, vocabulary]` without pooling."""
+    if self._probe is None:
+      return None
+    model, strategy = self.model, self.model.distribute_strategy
+
+    @tf.function
+    def logits(features):
+      return strategy.run(
+          lambda batch: unpooled_logits(model, batch), args=(features,))
+
+    replicas = strategy.experimental_local_results(logits(dict(self._probe)))
+    return np.asarray(replicas[0], np.float64)
+
+
+def _max_difference(before: np.ndarray | None, after: np.ndarray | None
+                    ) -> float | None:
+  if before is None or after is None:
+    return None
+  return float(np.max(np.abs(before - after)))

@@ -1,0 +1,135 @@
+"""The files of one run, and what may not change between its sessions."""
+
+from collections.abc import Mapping
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+
+CONFIG_FILE = 'config.gin'
+SCHEDULE_FILE = 'schedule.json'
+METRICS_FILE = 'metrics.jsonl'
+GROWTH_FILE = 'growth.jsonl'
+VOCABULARY_FILE = 'vocab.txt'
+DATA_MANIFEST_FILE = 'data_manifest.json'
+
+
+class RunDirectory:
+  """Reads and writes the files of a run; paths may be remote.
+
+  Attributes:
+    path: the model directory.
+    is_chief: whether this process writes; the others do nothing silently.
+  """
+
+  def __init__(self, path: str, *, is_chief: bool = True):
+    self.path = path
+    self.is_chief = is_chief
+
+  def file(self, name: str) -> str:
+    return os.path.join(self.path, name)
+
+  def start(self, *, config_text: str, schedule: Mapping[str, Any],
+            vocabulary_file: str, data_manifest_file: str) -> None:
+    """Writes what the run is, before its first step, or checks that it is that.
+
+    Args:
+      config_text: the resolved gin configuration.
+      schedule: everything that a resumed run may not change, see `train`.
+      vocabulary_file: the data set's vocabulary, copied for serving.
+      data_manifest_file: the data set's manifest, copied for serving.
+
+    Raises:
+      ValueError: the directory holds a run that differs in `schedule`; every
+        difference is listed.
+    """
+    if tf.io.gfile.exists(self.file(SCHEDULE_FILE)):
+      self._check_same(schedule)
+      self._keep_config(config_text)
+      return
+    if not self.is_chief:
+      return
+    tf.io.gfile.makedirs(self.path)
+    self._replace(CONFIG_FILE, config_text)
+    tf.io.gfile.copy(vocabulary_file, self.file(VOCABULARY_FILE), True)
+    tf.io.gfile.copy(data_manifest_file, self.file(DATA_MANIFEST_FILE), True)
+    # Last: its presence says that the directory belongs to a run.
+    self._replace(SCHEDULE_FILE, json.dumps(schedule, indent=2) + '\n')
+
+  def append(self, name: str, record: Mapping[str, Any]) -> None:
+    """Adds one line to a JSON-lines file."""
+    if self.is_chief:
+      with tf.io.gfile.GFile(self.file(name), 'a') as file:
+        file.write(json.dumps(record) + '\n')
+
+  def records(self, name: str) -> list[dict[str, Any]]:
+    """The whole lines of a JSON-lines file; a torn last line is left out."""
+    if not tf.io.gfile.exists(self.file(name)):
+      return []
+    records = []
+    with tf.io.gfile.GFile(self.file(name)) as file:
+      for line in file.read().splitlines():
+        try:
+          records.append(json.loads(line))
+        except json.JSONDecodeError:
+          break
+    return records
+
+  def forget_after(self, step: int) -> None:
+    """Drops records of steps that are about to be done again."""
+    if not self.is_chief:
+      return
+    for name in (METRICS_FILE, GROWTH_FILE):
+      if tf.io.gfile.exists(self.file(name)):
+        kept = [r for r in self.records(name) if r['step'] <= step]
+        self._replace(name, ''.join(json.dumps(r) + '\n' for r in kept))
+
+  def _check_same(self, schedule: Mapping[str, Any]) -> None:
+    with tf.io.gfile.GFile(self.file(SCHEDULE_FILE)) as file:
+      earlier = json.loads(file.read())
+    # What JSON does to tuples must not count as a difference.
+    now = json.loads(json.dumps(schedule))
+    differences = list(_differences(earlier, now))
+    if differences:
+      raise ValueError(
+          f'{self.path} holds a run that differs: {"; ".join(differences)}. '
+          'Take another model_dir, or the configuration in '
+          f'{self.file(CONFIG_FILE)}.')
+
+  def _keep_config(self, config_text: str) -> None:
+    """Keeps every configuration that a run was continued with."""
+    if not self.is_chief:
+      return
+    with tf.io.gfile.GFile(self.file(CONFIG_FILE)) as file:
+      if file.read() == config_text:
+        return
+    number = 1
+    while tf.io.gfile.exists(self.file(f'config_resumed_{number}.gin')):
+      number += 1
+    self._replace(f'config_resumed_{number}.gin', config_text)
+
+  def _replace(self, name: str, text: str) -> None:
+    temporary = self.file(name + '.partial')
+    with tf.io.gfile.GFile(temporary, 'w') as file:
+      file.write(text)
+    tf.io.gfile.rename(temporary, self.file(name), overwrite=True)
+
+
+def _differences(earlier: Any, now: Any, where: str = ''):
+  """Yields `where: was …, is …` for every leaf that differs."""
+  if isinstance(earlier, dict) and isinstance(now, dict):
+    for key in sorted(earlier.keys() | now.keys()):
+      yield from _differences(
+          earlier.get(key), now.get(key), f'{where}.{key}' if where else key)
+  elif (isinstance(earlier, list) and isinstance(now, list)
+        and len(earlier) == len(now)):
+    for index, pair in enumerate(zip(earlier, now)):
+      yield from _differences(*pair, f'{where}[{index}]')
+  elif earlier != now:
+    yield f'{where} was {_short(earlier)}, is {_short(now)}'
+
+
+def _short(value: Any) -> str:
+  text = json.dumps(value)
+  return text if len(text) <= 60 else text[:57] + '...'

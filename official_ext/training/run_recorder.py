@@ -1,0 +1,216 @@
+"""Watches a run: progress bar, metrics, TensorBoard, evaluation, checkpoints."""
+
+from collections.abc import Callable
+import math
+import sys
+import time
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+import tqdm
+
+from official_ext.growth import Architecture
+from official_ext.training import progressive_growth
+from official_ext.training import run_directory
+from official_ext.training.checkpoints import RunCheckpoints
+from official_ext.training.evaluation import HeldOutEvaluation
+from official_ext.training.run_directory import RunDirectory
+
+
+class NonFiniteLossError(RuntimeError):
+  """The loss is no number any more; what was saved before is still good."""
+
+
+class RunRecorder(tf_keras.callbacks.Callback,
+                  progressive_growth.GrowthObserver):
+  """Keeps the run directory up to date.
+
+  Args:
+    directory: where the records go.
+    checkpoints: where the checkpoints go.
+    evaluate: held-out evaluation.
+    tokens_per_step: tokens of a global batch, before any pooling.
+    flops_per_step: training FLOPs of one step of an architecture.
+    log_interval_steps: steps a line of metrics.
+    checkpoint_interval_steps: steps a checkpoint, a multiple of the former.
+    wall_seconds: what earlier sessions of this run took.
+    train_flops: what earlier sessions of this run took.
+    clock: monotonic seconds.
+  """
+
+  def __init__(self, directory: RunDirectory, checkpoints: RunCheckpoints,
+               evaluate: HeldOutEvaluation, *, tokens_per_step: int,
+               flops_per_step: Callable[[Architecture], float],
+               log_interval_steps: int, checkpoint_interval_steps: int,
+               wall_seconds: float = 0.0, train_flops: float = 0.0,
+               clock: Callable[[], float] = time.monotonic):
+    super().__init__()
+    self._directory = directory
+    self._checkpoints = checkpoints
+    self._evaluate = evaluate
+    self._tokens_per_step = tokens_per_step
+    self._flops_per_step = flops_per_step
+    self._log_interval_steps = log_interval_steps
+    self._checkpoint_interval_steps = checkpoint_interval_steps
+    self._clock = clock
+    self._session_start = clock() - wall_seconds
+    self._train_flops = train_flops
+    self._supports_tf_logs = True
+    self._growth = None
+    self._logged_step = self._saved_step = 0
+    self._interval_start = 0.0
+    self._loss_before = None
+    self._bar = None
+    self._writers = {}
+
+  def watch(self, model: tf_keras.Model,
+            growth: progressive_growth.ProgressiveGrowth) -> None:
+    """Records this model, which this callback grows."""
+    self.set_model(model)
+    self._growth = growth
+    growth.observer = self
+
+  def on_train_begin(self, logs=None):
+    del logs
+    step = self._growth.step
+    self._logged_step = self._saved_step = step
+    self._bar = tqdm.tqdm(
+        total=self._growth.stages[-1].end_step, initial=step, unit='step',
+        dynamic_ncols=True, disable=not sys.stderr.isatty())
+    if self._directory.is_chief:
+      self._writers = {
+          split: tf.summary.create_file_writer(self._directory.file(split))
+          for split in ('train', 'eval')}
+    if not step:
+      # So that a fault in the first interval finds something to go back to.
+      self._save()
+    self._interval_start = self._clock()
+
+  def on_train_batch_end(self, batch, logs=None):
+    del batch, logs
+    step = self._growth.step
+    self._bar.update(step - self._bar.n)
+    if self._is_due(step, self._logged_step, self._log_interval_steps):
+      self._log_training()
+      if self._is_due(step, self._saved_step, self._checkpoint_interval_steps):
+        self._save()
+        self._interval_start = self._clock()
+
+  def on_train_end(self, logs=None):
+    del logs
+    step = self._growth.step
+    if step > self._logged_step:
+      self._log_training()
+    if step > self._saved_step:
+      self._save()
+
+  def final_evaluation(self) -> dict[str, float]:
+    """Held-out metrics at the end of the run, made and recorded once."""
+    for record in self._directory.records(run_directory.METRICS_FILE):
+      if record.get('moment') == 'end':
+        return record
+    return self._log_evaluation('end')
+
+  def close(self) -> None:
+    """Ends the progress bar and flushes TensorBoard."""
+    if self._bar is not None:
+      self._bar.close()
+    for writer in self._writers.values():
+      writer.close()
+    self._writers = {}
+
+  def before_growth(self, step: int) -> None:
+    stage = self._growth.stages[self._growth.stage.index - 1]
+    if step > self._logged_step:
+      self._log_training(stage)
+    self._loss_before = self._log_evaluation('before_growth', stage)['loss']
+
+  def after_growth(self, step: int, record: dict[str, Any]) -> None:
+    loss_after = self._log_evaluation('after_growth')['loss']
+    record.update(loss_before=self._loss_before, loss_after=loss_after)
+    self._directory.append(run_directory.GROWTH_FILE, record)
+    self._say(
+        f'step {step}: grew ({", ".join(record["operators"])}) in '
+        f'{record["seconds"]:.1f} s; held-out loss '
+        f'{self._loss_before:.4f} -> {loss_after:.4f}')
+    self._save()
+    self._interval_start = self._clock()
+
+  def _is_due(self, step: int, last: int, interval: int) -> bool:
+    return step // interval > last // interval
+
+  def _log_training(self, stage=None) -> None:
+    stage = stage or self._growth.stage
+    step = self._growth.step
+    # Reading the metrics waits for the device: the clock comes after.
+    metrics = {metric.name: float(metric.result())
+               for metric in self.model.metrics}
+    learning_rate = self._growth.learning_rate()
+    bad_step = self.model.non_finite_watch.first_step
+    if bad_step or not math.isfinite(metrics['loss']):
+      raise NonFiniteLossError(self._non_finite_message(bad_step))
+    self.model.reset_metrics()
+    seconds = self._clock() - self._interval_start
+    steps = step - self._logged_step
+    self._train_flops += steps * self._flops_per_step(stage.architecture)
+    record = self._position(stage) | {'split': 'train'} | metrics | {
+        'learning_rate': learning_rate,
+        'step_seconds': seconds / steps,
+        'tokens_per_second': steps * self._tokens_per_step / seconds}
+    self._write(record)
+    self._bar.set_postfix_str(
+        f'{stage.name} loss {metrics["loss"]:.3f} '
+        f'{record["tokens_per_second"]:,.0f} tokens/s')
+    if self._bar.disable:
+      self._say(self._line(record))
+    self._logged_step = step
+    self._interval_start = self._clock()
+
+  def _log_evaluation(self, moment: str, stage=None) -> dict[str, float]:
+    stage = stage or self._growth.stage
+    metrics = self._evaluate()
+    self._write(
+        self._position(stage) | {'split': 'eval', 'moment': moment} | metrics)
+    return metrics
+
+  def _position(self, stage) -> dict[str, Any]:
+    return {'step': self._growth.step, 'stage': stage.index,
+            'stage_name': stage.name,
+            'wall_seconds': round(self._clock() - self._session_start, 3),
+            'train_flops': self._train_flops}
+
+  def _write(self, record: dict[str, Any]) -> None:
+    self._directory.append(run_directory.METRICS_FILE, record)
+    writer = self._writers.get(record['split'])
+    if writer is not None:
+      with writer.as_default(step=record['step']):
+        for name, value in record.items():
+          if isinstance(value, float):
+            tf.summary.scalar(name, value)
+        writer.flush()
+
+  def _save(self) -> None:
+    self._checkpoints.save(
+        self.model, step=self._growth.step,
+        stage_index=self._growth.stage.index)
+    self._saved_step = self._growth.step
+
+  def _line(self, record: dict[str, Any]) -> str:
+    total = self._growth.stages[-1].end_step
+    left = (total - record['step']) * record['step_seconds']
+    return (f'step {record["step"]}/{total} {record["stage_name"]} '
+            f'loss {record["loss"]:.4f} '
+            f'accuracy {record["masked_lm_accuracy"]:.4f} '
+            f'{record["tokens_per_second"]:,.0f} tokens/s '
+            f'{left:.0f} s left at this pace')
+
+  def _say(self, line: str) -> None:
+    tqdm.tqdm.write(line, file=sys.stderr)
+
+  def _non_finite_message(self, bad_step: int | None) -> str:
+    first = self._logged_step + (bad_step or 1)
+    return (
+        f'the loss is not finite since step {first}; the newest checkpoint, of '
+        f'step {self._saved_step}, is from before. Lower peak_learning_rate or '
+        'gradient_clip_norm and run again to go on from there.')

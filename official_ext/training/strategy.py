@@ -1,0 +1,57 @@
+"""From the name of a strategy to the `tf.distribute` object."""
+
+import tensorflow as tf
+
+STRATEGIES = ('one_device', 'mirrored', 'multi_worker', 'tpu')
+
+
+def build_strategy(name: str, *, tpu: str = '', num_replicas: int | None = None
+                   ) -> tf.distribute.Strategy:
+  """Connects to the devices.
+
+  Args:
+    name: one of `STRATEGIES`.
+    tpu: name or address of the TPU, 'local' on a single TPU VM.
+    num_replicas: devices that 'mirrored' uses; None means all of them.
+
+  Returns:
+    The strategy. 'one_device' is the default strategy, so that nothing is
+    wrapped.
+
+  Raises:
+    ValueError: the name is unknown or there are too few devices.
+  """
+  if name == 'one_device':
+    return tf.distribute.get_strategy()
+  if name == 'mirrored':
+    return tf.distribute.MirroredStrategy(_mirrored_devices(num_replicas))
+  if name == 'multi_worker':
+    return tf.distribute.MultiWorkerMirroredStrategy()
+  if name == 'tpu':
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
+  raise ValueError(
+      f'strategy is {name!r}; expected one of {", ".join(STRATEGIES)}.')
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+  """Whether this process writes the files of the run."""
+  resolver = strategy.cluster_resolver
+  if resolver is None or not getattr(resolver, 'task_type', None):
+    return True
+  return (resolver.task_type == 'chief'
+          or (resolver.task_type == 'worker' and resolver.task_id == 0))
+
+
+def _mirrored_devices(num_replicas: int | None) -> list[str]:
+  kind = 'GPU' if tf.config.list_logical_devices('GPU') else 'CPU'
+  devices = [device.name for device in tf.config.list_logical_devices(kind)]
+  if num_replicas is None:
+    return devices
+  if num_replicas > len(devices):
+    raise ValueError(
+        f'num_replicas is {num_replicas}, but this machine has {len(devices)} '
+        f'{kind} devices; ask for at most that many.')
+  return devices[:num_replicas]
