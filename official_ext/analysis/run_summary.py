@@ -1,0 +1,252 @@
+"""What a run directory says about its run, whatever state the run is in."""
+
+from collections.abc import Sequence
+import dataclasses
+import json
+import statistics
+from typing import Any
+
+import tensorflow as tf
+
+from official_ext.analysis import flops
+from official_ext.growth.architecture import Architecture
+from official_ext.training import run_directory
+from official_ext.training.run_directory import RunDirectory
+
+Record = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class StageSummary:
+  """One stage, as planned and as measured so far.
+
+  Attributes:
+    index: position in the schedule.
+    name: the stage's name.
+    start_step: first step, counted from 0.
+    end_step: the step that the next stage starts at.
+    architecture: the model of this stage.
+    query_length: tokens a sequence after layer 0.
+    parameters: trainable parameters.
+    flops_per_step: training FLOPs of one step, whole batch.
+    steps_done: steps that have been recorded.
+    step_seconds: typical seconds a step; None before the first measurement.
+    step_seconds_include_tracing: nothing later than the stage's first interval
+      was measured, and that one includes tracing the graph.
+    train_seconds: seconds spent in the recorded steps.
+  """
+
+  index: int
+  name: str
+  start_step: int
+  end_step: int
+  architecture: Architecture
+  query_length: int
+  parameters: int
+  flops_per_step: int
+  steps_done: int
+  step_seconds: float | None
+  step_seconds_include_tracing: bool
+  train_seconds: float
+
+  @property
+  def num_steps(self) -> int:
+    return self.end_step - self.start_step
+
+  @property
+  def flops(self) -> int:
+    """Training FLOPs of the whole stage."""
+    return self.num_steps * self.flops_per_step
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSummary:
+  """A run.
+
+  Attributes:
+    path: the run directory.
+    num_steps: steps of the whole run.
+    batch_size: sequences a step.
+    num_predictions: masked tokens a sequence has room for.
+    stages: in order.
+    train: metrics records of training intervals, by step.
+    held_out: metrics records of evaluations, by step.
+    growths: growth records, by step.
+    config: text of the gin configuration, possibly empty.
+    manifest: the data set's manifest, possibly empty.
+    schedule: all of `schedule.json`.
+  """
+
+  path: str
+  num_steps: int
+  batch_size: int
+  num_predictions: int
+  stages: tuple[StageSummary, ...]
+  train: tuple[Record, ...]
+  held_out: tuple[Record, ...]
+  growths: tuple[Record, ...]
+  config: str
+  manifest: Record
+  schedule: Record
+
+  @property
+  def target(self) -> Architecture:
+    return self.stages[-1].architecture
+
+  @property
+  def step(self) -> int:
+    """Steps that have been recorded."""
+    return max((record['step'] for record in self.train + self.held_out),
+               default=0)
+
+  @property
+  def is_finished(self) -> bool:
+    return self.step >= self.num_steps
+
+  @property
+  def last_held_out(self) -> Record | None:
+    return self.held_out[-1] if self.held_out else None
+
+  @property
+  def wall_seconds(self) -> float | None:
+    """Seconds of the whole run so far, evaluations and growths included."""
+    seconds = [record['wall_seconds'] for record in self.train + self.held_out
+               if record.get('wall_seconds') is not None]
+    return max(seconds, default=None)
+
+  @property
+  def flops(self) -> int:
+    """Training FLOPs of the whole schedule."""
+    return sum(stage.flops for stage in self.stages)
+
+  @property
+  def full_model_flops(self) -> int:
+    """Training FLOPs if every step were one of the last stage's."""
+    return self.num_steps * self.stages[-1].flops_per_step
+
+  @property
+  def flops_speedup(self) -> float:
+    """`full_model_flops / flops - 1`; 1.02 is +102 %."""
+    return flops.schedule_speedup(
+        self.stages, self.num_predictions,
+        has_next_sentence=_has_next_sentence(self.schedule))
+
+  @property
+  def step_seconds(self) -> float | None:
+    """Seconds of all steps at each stage's typical time, once all are known."""
+    times = [stage.step_seconds for stage in self.stages]
+    if None in times:
+      return None
+    return sum(stage.num_steps * stage.step_seconds for stage in self.stages)
+
+  @property
+  def full_model_seconds(self) -> float | None:
+    """Seconds if every step took the last stage's typical time."""
+    seconds = self.stages[-1].step_seconds
+    return None if seconds is None else self.num_steps * seconds
+
+  @property
+  def walltime_speedup(self) -> float | None:
+    """Estimated from the step times: evaluation and start-up are left out."""
+    if self.step_seconds is None:
+      return None
+    return self.full_model_seconds / self.step_seconds - 1
+
+
+def read_run(model_dir: str) -> RunSummary:
+  """Reads a run directory, of a run that is over or still going on.
+
+  Args:
+    model_dir: what `train` was given; may be remote.
+
+  Returns:
+    Everything that the files say; torn last lines are left out.
+
+  Raises:
+    ValueError: `model_dir` holds no run, or its schedule cannot be read.
+  """
+  directory = RunDirectory(model_dir)
+  schedule_file = directory.file(run_directory.SCHEDULE_FILE)
+  if not tf.io.gfile.exists(schedule_file):
+    raise ValueError(
+        f'{model_dir} holds no run: {run_directory.SCHEDULE_FILE} is missing. '
+        'Give the model_dir that `train` wrote to.')
+  try:
+    schedule = json.loads(_read(schedule_file))
+    metrics = sorted(directory.records(run_directory.METRICS_FILE),
+                     key=lambda record: record['step'])
+    train = tuple(r for r in metrics if r['split'] == 'train')
+    return RunSummary(
+        path=model_dir,
+        num_steps=schedule['num_steps'],
+        batch_size=schedule['batch_size'],
+        num_predictions=schedule['num_predictions'],
+        stages=_summarise_stages(schedule, train),
+        train=train,
+        held_out=tuple(r for r in metrics if r['split'] == 'eval'),
+        growths=tuple(sorted(directory.records(run_directory.GROWTH_FILE),
+                             key=lambda record: record['step'])),
+        config=_read(directory.file(run_directory.CONFIG_FILE)),
+        manifest=json.loads(_read(
+            directory.file(run_directory.DATA_MANIFEST_FILE)) or '{}'),
+        schedule=schedule)
+  except (json.JSONDecodeError, KeyError, TypeError) as error:
+    raise ValueError(
+        f'{model_dir}: the records of the run cannot be read '
+        f'({type(error).__name__}: {error}); restore '
+        f'{run_directory.SCHEDULE_FILE} and {run_directory.METRICS_FILE} as '
+        '`train` wrote them.') from error
+
+
+def _read(path: str) -> str:
+  if not tf.io.gfile.exists(path):
+    return ''
+  with tf.io.gfile.GFile(path) as file:
+    return file.read()
+
+
+def _has_next_sentence(schedule: Record) -> bool:
+  return schedule.get('model', {}).get('use_next_sentence', True)
+
+
+def _summarise_stages(schedule: Record, train: Sequence[Record]
+                      ) -> tuple[StageSummary, ...]:
+  stages = []
+  for index, stage in enumerate(schedule['stages']):
+    architecture = Architecture(**stage['architecture'])
+    intervals = _intervals(schedule, stage, architecture, train)
+    # The first interval of a stage includes tracing (and compiling) its graph.
+    warm = [seconds for _, seconds in intervals[1:] or intervals]
+    stages.append(StageSummary(
+        index=index, name=stage.get('name') or f'stage {index}',
+        start_step=stage['start_step'], end_step=stage['end_step'],
+        architecture=architecture,
+        query_length=architecture.query_length(schedule['num_predictions']),
+        parameters=flops.parameter_count(
+            architecture, has_next_sentence=_has_next_sentence(schedule)),
+        flops_per_step=flops.train_flops(
+            architecture, schedule['num_predictions'], schedule['batch_size'],
+            has_next_sentence=_has_next_sentence(schedule)),
+        steps_done=sum(steps for steps, _ in intervals),
+        step_seconds=statistics.median(warm) if warm else None,
+        step_seconds_include_tracing=len(intervals) == 1,
+        train_seconds=sum(steps * seconds for steps, seconds in intervals)))
+  return tuple(stages)
+
+
+def _intervals(schedule: Record, stage: Record, architecture: Architecture,
+               train: Sequence[Record]) -> list[tuple[int, float]]:
+  """(steps, seconds a step) of each recorded interval of a stage."""
+  intervals = []
+  last = stage['start_step']
+  for record in train:
+    if not last < record['step'] <= stage['end_step']:
+      continue
+    seconds = record.get('step_seconds')
+    if seconds is None and record.get('tokens_per_second'):
+      seconds = (schedule['batch_size'] * architecture.sequence_length
+                 / record['tokens_per_second'])
+    if seconds is not None:
+      intervals.append((record['step'] - last, seconds))
+    last = record['step']
+  return intervals
