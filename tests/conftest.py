@@ -1,0 +1,61 @@
+"""What every test runs under: two logical CPUs, fixed seeds, no accelerator.
+
+TensorFlow is set up at the moment something imports it, so that a test file
+that needs only numpy does not pay for it.
+"""
+
+import os
+import random
+import sys
+
+import hypothesis
+import numpy as np
+import pytest
+import wrapt
+
+from official_ext.growth import architecture as architecture_lib
+
+_SEED = int(os.environ.get('OFFICIAL_EXT_TEST_SEED', '0'))
+
+# TensorFlow reads these when it is loaded. One thread an op: as many workers
+# run beside each other as there are cores.
+os.environ.setdefault('TF_NUM_INTRAOP_THREADS', '1')
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+hypothesis.settings.register_profile(
+    'ci', derandomize=True, deadline=None, database=None, max_examples=50)
+hypothesis.settings.register_profile(
+    'explore', deadline=None, database=None, max_examples=1000)
+hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
+
+
+@wrapt.when_imported('tensorflow')
+def _use_two_logical_cpus(tf):
+  """Lets replicas be tested; possible only before TensorFlow's first op."""
+  tf.config.set_visible_devices([], 'GPU')
+  tf.config.set_logical_device_configuration(
+      tf.config.list_physical_devices('CPU')[0],
+      [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def pytest_report_header() -> str:
+  hash_seed = os.environ.get('PYTHONHASHSEED', 'random')
+  return f'seed: {_SEED} (OFFICIAL_EXT_TEST_SEED), PYTHONHASHSEED: {hash_seed}'
+
+
+@pytest.fixture(autouse=True)
+def seed() -> int:
+  """Seeds every generator that a test could forget to seed; returns the seed."""
+  random.seed(_SEED)
+  np.random.seed(_SEED)
+  if 'tensorflow' in sys.modules:
+    sys.modules['tensorflow'].random.set_seed(_SEED)
+  return _SEED
+
+
+@pytest.fixture(scope='session')
+def tiny_architecture() -> architecture_lib.Architecture:
+  """Four layers, so that the papers' schedules come out in whole layers."""
+  return architecture_lib.Architecture(
+      num_layers=4, hidden_size=8, num_heads=2, inner_size=16, vocab_size=40,
+      max_positions=24)
