@@ -1,0 +1,1 @@
+"""Text in, sharded pre-training records out, and the vocabulary between."""

@@ -1,0 +1,152 @@
+"""`manifest.json`: what a data directory holds, and how it was made."""
+
+import dataclasses
+import json
+import os
+from typing import Any, Mapping
+
+from official_ext.data.reader import is_remote
+
+MANIFEST_FILE = 'manifest.json'
+VOCABULARY_FILE = 'vocab.txt'
+FORMAT_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """One TFRecord file.
+
+  Attributes:
+    file: its name within the data directory.
+    examples: how many it holds.
+    bytes: its size.
+    sha256: hash of its content.
+  """
+
+  file: str
+  examples: int
+  bytes: int
+  sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """'train' or 'eval'.
+
+  Attributes:
+    examples: how many all shards hold.
+    documents: documents they were made of.
+    tokens: text tokens of those documents, each counted once.
+    shards: the files.
+  """
+
+  examples: int
+  documents: int
+  tokens: int
+  shards: tuple[Shard, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+  """What a data directory holds.
+
+  Attributes:
+    seq_length: tokens an example, padding included.
+    max_predictions_per_seq: slots for predictions an example.
+    vocab_size: pieces of `vocab.txt`.
+    vocab_sha256: hash of `vocab.txt`.
+    tokenizer: `{'type': 'FastBertTokenizer', 'lower_case': ...}`.
+    seed: of the whole preparation.
+    settings: the other settings: masking, duplication, held-out share.
+    corpus: what was read: `{'kind': 'files', 'files': [{'path', 'bytes',
+      'sha256'}, ...]}`, or `{'kind': 'embedded', ...}`.
+    splits: by name, 'train' and, unless nothing is held out, 'eval'.
+    versions: of the packages that decide the bytes.
+  """
+
+  seq_length: int
+  max_predictions_per_seq: int
+  vocab_size: int
+  vocab_sha256: str
+  tokenizer: Mapping[str, Any]
+  seed: int
+  settings: Mapping[str, Any]
+  corpus: Mapping[str, Any]
+  splits: Mapping[str, Split]
+  versions: Mapping[str, str]
+
+  def to_json(self) -> str:
+    return json.dumps(
+        {'format': FORMAT_VERSION, **dataclasses.asdict(self)}, indent=2,
+        ensure_ascii=False) + '\n'
+
+  @classmethod
+  def from_json(cls, text: str) -> 'Manifest':
+    """Parses what `to_json` gave.
+
+    Raises:
+      ValueError: if it is not a manifest of this format.
+    """
+    try:
+      fields = json.loads(text)
+      version = fields.pop('format')
+      if version != FORMAT_VERSION:
+        raise ValueError(
+            f'format {version}, expected {FORMAT_VERSION}; prepare the data '
+            'again with this version')
+      fields['splits'] = {
+          name: Split(**{**split, 'shards': tuple(
+              Shard(**shard) for shard in split['shards'])})
+          for name, split in fields['splits'].items()}
+      return cls(**fields)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+      raise ValueError(
+          f'not a manifest of official_ext.prepare ({error}); prepare the data '
+          'again') from error
+
+  @classmethod
+  def read(cls, data_dir: str) -> 'Manifest':
+    """Reads the manifest of a data directory.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      ValueError: if it cannot be understood.
+    """
+    path = os.path.join(data_dir, MANIFEST_FILE)
+    if is_remote(path):
+      import tensorflow as tf
+      if not tf.io.gfile.exists(path):
+        raise FileNotFoundError(_no_manifest(data_dir))
+      with tf.io.gfile.GFile(path) as file:
+        text = file.read()
+    else:
+      try:
+        with open(path, encoding='utf-8') as file:
+          text = file.read()
+      except FileNotFoundError:
+        raise FileNotFoundError(_no_manifest(data_dir)) from None
+      except UnicodeDecodeError as error:
+        raise ValueError(f'{path}: not UTF-8; prepare the data again') from error
+    try:
+      return cls.from_json(text)
+    except ValueError as error:
+      raise ValueError(f'{path}: {error}') from error
+
+  def write(self, data_dir: str) -> None:
+    """Writes the manifest, all or nothing."""
+    path = os.path.join(data_dir, MANIFEST_FILE)
+    if is_remote(path):
+      import tensorflow as tf
+      with tf.io.gfile.GFile(path, 'w') as file:
+        file.write(self.to_json())
+      return
+    with open(path + '.partial', 'w', encoding='utf-8') as file:
+      file.write(self.to_json())
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(path + '.partial', path)
+
+
+def _no_manifest(data_dir: str) -> str:
+  return (f'{data_dir} holds no {MANIFEST_FILE}; make the data with '
+          f'`python -m official_ext.prepare --output_dir {data_dir}`')

@@ -1,0 +1,192 @@
+"""The directory that a data set is written to: all of it, or nothing.
+
+Work goes on in `.partial` inside it (for a remote directory: in a local
+temporary directory, with `.partial/unfinished` as the mark). The manifest
+comes last, so a directory with a manifest is complete.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from typing import Any, Sequence
+import hashlib
+
+from official_ext.data.manifest import Manifest
+from official_ext.data.manifest import MANIFEST_FILE
+from official_ext.data.manifest import VOCABULARY_FILE
+from official_ext.data.reader import file_sha256
+from official_ext.data.reader import is_remote
+from official_ext.data.settings import PrepareSettings
+from official_ext.data.vocabulary import vocabulary_bytes
+
+_WORK = '.partial'
+_DATA_FILE = re.compile(
+    r'(train|eval)-.*\.tfrecord|' + re.escape(VOCABULARY_FILE))
+
+
+class OutputDirectory:
+  """Where a data set goes.
+
+  Attributes:
+    path: of the directory.
+    spill_dir: a local directory for rows on their way; removed in the end.
+  """
+
+  def __init__(self, path: str):
+    self.path = path
+    self._remote = is_remote(path)
+    self._was_there = True
+    self._work = os.path.join(path, _WORK)
+    self.spill_dir = ''
+
+  def existing_manifest(self) -> Manifest | None:
+    """The manifest of the data set that is there, if one is.
+
+    Raises:
+      ValueError: if the directory holds data files without a manifest that no
+        unfinished preparation left there.
+    """
+    names = self._names()
+    if MANIFEST_FILE in names:
+      return Manifest.read(self.path)
+    foreign = sorted(name for name in names if _DATA_FILE.fullmatch(name))
+    if foreign and _WORK not in names:
+      raise ValueError(
+          f'{self.path} holds {foreign[0]} but no {MANIFEST_FILE}; it is not '
+          'overwritten: move those files away or give another --output_dir')
+    return None
+
+  def check_same(self, manifest: Manifest, settings: PrepareSettings,
+                 corpus: dict[str, Any],
+                 vocabulary: Sequence[str] | None) -> None:
+    """Checks that an existing data set is what is being asked for.
+
+    Raises:
+      ValueError: listing what differs, or what is missing.
+    """
+    differences = []
+
+    def compare(name, there, asked):
+      if there != asked:
+        differences.append(f'{name} is {there} there and {asked} here')
+
+    compare('seq_length', manifest.seq_length, settings.seq_length)
+    compare('max_predictions_per_seq', manifest.max_predictions_per_seq,
+            settings.max_predictions_per_seq)
+    compare('lower_case', manifest.tokenizer.get('lower_case'),
+            settings.lower_case)
+    compare('seed', manifest.seed, settings.seed)
+    for name, asked in settings.manifest_settings().items():
+      compare(name, manifest.settings.get(name), asked)
+    if vocabulary is not None:
+      compare('vocabulary hash', manifest.vocab_sha256,
+              hashlib.sha256(vocabulary_bytes(vocabulary)).hexdigest())
+    elif settings.vocab_size is not None:
+      compare('vocab_size', manifest.vocab_size, settings.vocab_size)
+    differences += _corpus_differences(manifest.corpus, corpus)
+    if differences:
+      raise ValueError(
+          f'{self.path} holds another data set: {"; ".join(differences)}; give '
+          'another --output_dir, or delete that one')
+    names = self._names()
+    missing = [shard.file for split in manifest.splits.values()
+               for shard in split.shards if shard.file not in names]
+    missing += [VOCABULARY_FILE] if VOCABULARY_FILE not in names else []
+    if missing:
+      raise ValueError(
+          f'{self.path} has a manifest but lacks {", ".join(missing)}; delete '
+          'the directory and prepare the data again')
+
+  def begin(self) -> None:
+    """Makes the working directories; clears what a killed run left."""
+    if self._remote:
+      import tensorflow as tf
+      for name in self._names():
+        if _DATA_FILE.fullmatch(name):
+          tf.io.gfile.remove(os.path.join(self.path, name))
+      tf.io.gfile.makedirs(self._work)
+      with tf.io.gfile.GFile(os.path.join(self._work, 'unfinished'), 'w') as mark:
+        mark.write('official_ext.prepare\n')
+      self.spill_dir = tempfile.mkdtemp(prefix='official_ext_prepare_')
+      return
+    self._was_there = os.path.isdir(self.path)
+    shutil.rmtree(self._work, ignore_errors=True)
+    for name in self._names():
+      if _DATA_FILE.fullmatch(name):
+        os.remove(os.path.join(self.path, name))
+    self.spill_dir = os.path.join(self._work, 'spill')
+    os.makedirs(self.spill_dir)
+
+  def shard_path(self, name: str) -> str:
+    """Where to write a shard until `finish`."""
+    return os.path.join(self.path if self._remote else self._work, name)
+
+  def finish(self, manifest: Manifest, vocab_bytes: bytes) -> None:
+    """Puts everything in its place, the manifest last."""
+    if self._remote:
+      import tensorflow as tf
+      with tf.io.gfile.GFile(
+          os.path.join(self.path, VOCABULARY_FILE), 'wb') as file:
+        file.write(vocab_bytes)
+      manifest.write(self.path)
+      self._remove_work()
+      return
+    for split in manifest.splits.values():
+      for shard in split.shards:
+        os.replace(self.shard_path(shard.file),
+                   os.path.join(self.path, shard.file))
+    with open(self.shard_path(VOCABULARY_FILE), 'wb') as file:
+      file.write(vocab_bytes)
+    os.replace(self.shard_path(VOCABULARY_FILE),
+               os.path.join(self.path, VOCABULARY_FILE))
+    manifest.write(self.path)
+    self._remove_work()
+
+  def abandon(self) -> None:
+    """Removes what an unfinished preparation wrote."""
+    if self._remote:
+      shutil.rmtree(self.spill_dir, ignore_errors=True)
+      return  # The mark stays: shards may be there.
+    self._remove_work()
+    if not self._was_there and not self._names():
+      os.rmdir(self.path)
+
+  def _remove_work(self) -> None:
+    if self._remote:
+      import tensorflow as tf
+      tf.io.gfile.rmtree(self._work)
+      shutil.rmtree(self.spill_dir, ignore_errors=True)
+    else:
+      shutil.rmtree(self._work, ignore_errors=True)
+
+  def _names(self) -> list[str]:
+    if self._remote:
+      import tensorflow as tf
+      if not tf.io.gfile.exists(self.path):
+        return []
+      return [name.rstrip('/') for name in tf.io.gfile.listdir(self.path)]
+    if not os.path.exists(self.path):
+      return []
+    if not os.path.isdir(self.path):
+      raise ValueError(
+          f'--output_dir {self.path} is a file; give a directory')
+    return os.listdir(self.path)
+
+
+def _corpus_differences(there, here) -> list[str]:
+  """What differs between a manifest's corpus and the one asked for."""
+  if there['kind'] != here['kind']:
+    return [f'the corpus is {there["kind"]} there and {here["kind"]} here']
+  if there['kind'] == 'embedded':
+    return [] if there['fingerprint'] == here['fingerprint'] else [
+        'the installed packages have changed']
+  if len(there['files']) != len(here['files']):
+    return [f'the corpus has {len(there["files"])} input files there and '
+            f'{len(here["files"])} here']
+  return [
+      f'the content of {new["path"]} is not what it was'
+      for old, new in zip(there['files'], here['files'])
+      # Hashing what has another size is not needed.
+      if old['bytes'] != new['bytes']
+      or old['sha256'] != file_sha256(new['path'])]

@@ -1,0 +1,105 @@
+"""Rows spilled to disk by many processes, shuffled, written as TFRecord shards.
+
+A row's random 64-bit key decides everything: its shard (the key's range) and
+its place within the shard (rows are sorted by key). So the files are the same
+whichever process made which row. A shard's rows are sorted in pieces that fit
+in memory, an external bucket sort.
+"""
+
+import glob
+import os
+
+import numpy as np
+
+from official_ext.data.manifest import Shard
+from official_ext.data.reader import file_sha256
+from official_ext.data.reader import file_size
+from official_ext.data.records import serialize_rows
+
+# Rows sorted in memory at once; sorting takes about three times as much.
+SORT_BYTES = 64 << 20
+_BUCKETS = 16
+# Rows serialised at once: a few megabytes.
+_BATCH_ROWS = 4096
+
+
+def spill_rows(directory: str, split: str, num_shards: int,
+               rows: np.ndarray) -> None:
+  """Appends each row to its shard's spill file of this process."""
+  # The key's upper half, scaled to [0, num_shards).
+  shard = (rows['key'] >> np.uint64(32)) * np.uint64(num_shards) >> np.uint64(32)
+  order = np.argsort(shard, kind='stable')
+  bounds = np.searchsorted(shard[order], np.arange(num_shards + 1))
+  for number in range(num_shards):
+    part = rows[order[bounds[number]:bounds[number + 1]]]
+    if len(part):
+      path = os.path.join(
+          directory, f'{split}-{number:05d}-{os.getpid()}.rows')
+      with open(path, 'ab') as file:
+        part.tofile(file)
+
+
+def write_shard(directory: str, split: str, number: int, num_shards: int,
+                dtype: np.dtype, output_path: str,
+                sort_bytes: int = SORT_BYTES) -> Shard:
+  """Shuffles the spilled rows of one shard and writes them; removes the spill.
+
+  Args:
+    directory: where `spill_rows` put them.
+    split: 'train' or 'eval'.
+    number: of the shard.
+    num_shards: as for `spill_rows`.
+    dtype: the rows'.
+    output_path: the TFRecord file to write; it may be remote.
+    sort_bytes: rows sorted in memory at once.
+
+  Returns:
+    The shard's entry in the manifest.
+  """
+  import tensorflow as tf
+  spills = sorted(glob.glob(os.path.join(
+      glob.escape(directory), f'{split}-{number:05d}-*.rows')))
+  low = -(-(number << 32) // num_shards) << 32
+  high = -(-((number + 1) << 32) // num_shards) << 32
+  examples = 0
+  with tf.io.TFRecordWriter(output_path) as writer:
+    for rows in _sorted_pieces(spills, low, high, dtype, sort_bytes):
+      for start in range(0, len(rows), _BATCH_ROWS):
+        for record in serialize_rows(rows[start:start + _BATCH_ROWS]):
+          writer.write(record)
+      examples += len(rows)
+  return Shard(os.path.basename(output_path), examples,
+               file_size(output_path), file_sha256(output_path))
+
+
+def _sorted_pieces(paths: list[str], low: int, high: int, dtype: np.dtype,
+                   sort_bytes: int):
+  """Yields the rows of `paths`, whose keys lie in [low, high), sorted."""
+  total = sum(os.path.getsize(path) for path in paths)
+  if total <= sort_bytes or high - low < _BUCKETS:
+    rows = np.concatenate(
+        [np.zeros(0, dtype)] + [np.fromfile(path, dtype) for path in paths])
+    for path in paths:
+      os.remove(path)
+    yield rows[np.lexsort((rows['row'], rows['chunk'], rows['key']))]
+    return
+  width = -(-(high - low) // _BUCKETS)
+  parent = paths[0]
+  for path in paths:
+    with open(path, 'rb') as file:
+      while True:
+        rows = np.fromfile(
+            file, dtype, max(1, min(sort_bytes, 8 << 20) // dtype.itemsize))
+        if not len(rows):
+          break
+        bucket = (rows['key'] - np.uint64(low)) // np.uint64(width)
+        for number in np.unique(bucket):
+          with open(f'{parent}.{int(number):02d}', 'ab') as part:
+            rows[bucket == number].tofile(part)
+    os.remove(path)
+  for number in range(_BUCKETS):
+    part = f'{parent}.{number:02d}'
+    if os.path.exists(part):
+      yield from _sorted_pieces(
+          [part], low + number * width, min(high, low + (number + 1) * width),
+          dtype, sort_bytes)

@@ -1,0 +1,97 @@
+"""The one tokenizer: in `prepare`, and inside the SavedModel."""
+
+from typing import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_text as tf_text
+
+from official_ext.data.vocabulary import check_vocabulary
+from official_ext.data.vocabulary import read_vocabulary
+
+
+class Tokenizer(tf.Module):
+  """BERT's WordPiece tokenizer, as a graph of `tensorflow_text`'s fast one.
+
+  Text never yields a special token: a "[MASK]" that an author typed becomes
+  the pieces of "[", "mask" and "]". `tokenize_with_masks` is the one door
+  through which a mask comes in.
+
+  Attributes:
+    vocabulary: the pieces; a piece's index is its id.
+    lower_case: whether text is lower-cased and stripped of accents.
+    pad_id, unk_id, cls_id, sep_id, mask_id: ids of the special tokens.
+  """
+
+  def __init__(self, vocabulary: Sequence[str], *, lower_case: bool = True):
+    super().__init__(name='tokenizer')
+    check_vocabulary(vocabulary)
+    self.vocabulary = tuple(vocabulary)
+    self.lower_case = lower_case
+    index = {piece: i for i, piece in enumerate(vocabulary)}
+    self.pad_id = index['[PAD]']
+    self.unk_id = index['[UNK]']
+    self.cls_id = index['[CLS]']
+    self.sep_id = index['[SEP]']
+    self.mask_id = index['[MASK]']
+    self._tokenizer = tf_text.FastBertTokenizer(
+        list(vocabulary), token_out_type=tf.int32,
+        lower_case_nfd_strip_accents=lower_case)
+
+  def __call__(self, texts) -> tf.RaggedTensor:
+    """Pieces of each text.
+
+    Args:
+      texts: string [batch], UTF-8.
+
+    Returns:
+      int32 [batch, (tokens)], without special tokens.
+    """
+    return self._tokenizer.tokenize(texts)
+
+  def tokenize_with_masks(self, texts) -> tf.RaggedTensor:
+    """As calling it, but each "[MASK]" in a text becomes the mask's id.
+
+    Args:
+      texts: string [batch].
+
+    Returns:
+      int32 [batch, (tokens)].
+    """
+    parts = tf.strings.split(texts, '[MASK]')  # [batch, (parts)]
+    tokens = self._tokenizer.tokenize(parts)  # [batch, (parts), (tokens)]
+    masks = parts.with_values(tf.RaggedTensor.from_tensor(
+        tf.fill([tf.size(parts.flat_values), 1], self.mask_id)))
+    joined = tf.concat([tokens, masks], axis=2).merge_dims(1, 2)
+    return joined[:, :-1]  # A mask between the parts, none after the last.
+
+  def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Pieces of many texts, as flat arrays.
+
+    Args:
+      texts: strings; what UTF-8 cannot hold (a lone surrogate) becomes "?".
+
+    Returns:
+      ids int32 [tokens], and row_splits int64 [texts + 1]: the ids of text i
+      are `ids[row_splits[i]:row_splits[i + 1]]`.
+    """
+    ragged = self(tf.constant(
+        [text.encode('utf-8', 'replace') for text in texts], tf.string,
+        shape=[len(texts)]))
+    return ragged.values.numpy(), ragged.row_splits.numpy()
+
+
+def build_tokenizer(vocabulary: str | Sequence[str], *,
+                    lower_case: bool = True) -> Tokenizer:
+  """The tokenizer of a vocabulary.
+
+  Args:
+    vocabulary: path of a vocabulary file, or its pieces in order.
+    lower_case: whether to lower-case and strip accents.
+
+  Raises:
+    ValueError: if the vocabulary lacks a special token or repeats a piece.
+  """
+  if isinstance(vocabulary, str):
+    vocabulary = read_vocabulary(vocabulary)
+  return Tokenizer(vocabulary, lower_case=lower_case)

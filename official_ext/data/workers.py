@@ -1,0 +1,106 @@
+"""Worker processes that import TensorFlow once between them.
+
+A fork server imports TensorFlow, before any of its threads exist, and workers
+are forked from it: they start at once, and share the memory of its libraries.
+"""
+
+import concurrent.futures
+from concurrent.futures import process as process_futures
+import multiprocessing
+from multiprocessing import forkserver
+import os
+from typing import Any, Callable, Sequence
+
+from official_ext.data.chunks import ChunkMaker
+
+_maker: ChunkMaker | None = None
+
+
+def num_cores() -> int:
+  """Cores that this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else (
+      os.cpu_count() or 1)
+
+
+class InProcess(concurrent.futures.Executor):
+  """Runs tasks when they are submitted, in this process."""
+
+  def submit(self, fn: Callable[..., Any], /, *args, **kwargs):
+    future = concurrent.futures.Future()
+    future.set_result(fn(*args, **kwargs))
+    return future
+
+
+class Workers:
+  """`num_workers` processes, or this process if it is to be one.
+
+  Building it starts the import of TensorFlow in the background; `start` makes
+  the workers.
+  """
+
+  def __init__(self, num_workers: int):
+    self.num_workers = num_workers
+    self._executor = None
+    self._context = None
+    if num_workers > 1:
+      has_server = 'forkserver' in multiprocessing.get_all_start_methods()
+      self._context = multiprocessing.get_context(
+          'forkserver' if has_server else 'spawn')
+      if has_server:
+        self._context.set_forkserver_preload(['official_ext.data.worker_start'])
+        forkserver.ensure_running()
+
+  def start(self, *maker_arguments: Any) -> None:
+    """Makes the workers, each with a `ChunkMaker(*maker_arguments)`."""
+    if self._context is None:
+      _initialize(*maker_arguments)
+      self._executor = InProcess()
+    else:
+      self._executor = concurrent.futures.ProcessPoolExecutor(
+          self.num_workers, self._context, _initialize_process, maker_arguments)
+
+  def submit(self, method: str, *arguments: Any) -> concurrent.futures.Future:
+    """Submits a call of a method of the worker's `ChunkMaker`."""
+    return self._executor.submit(_call, method, *arguments)
+
+  def submit_function(self, function: Callable[..., Any],
+                      *arguments: Any) -> concurrent.futures.Future:
+    return self._executor.submit(function, *arguments)
+
+  def close(self) -> None:
+    """Ends the workers; what is not begun is not done."""
+    global _maker
+    _maker = None
+    if self._executor is not None:
+      self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def result(future: concurrent.futures.Future) -> Any:
+  """The result of a task.
+
+  Raises:
+    OSError: if its process was killed from outside.
+  """
+  try:
+    return future.result()
+  except process_futures.BrokenProcessPool as error:
+    raise OSError(
+        'a worker process died, most often for want of memory; give fewer '
+        '--num_workers') from error
+
+
+def _initialize(*maker_arguments: Any) -> None:
+  global _maker
+  _maker = ChunkMaker(*maker_arguments)
+
+
+def _initialize_process(*maker_arguments: Any) -> None:
+  import tensorflow as tf
+  # As many processes as cores: one thread each.
+  tf.config.threading.set_intra_op_parallelism_threads(1)
+  tf.config.threading.set_inter_op_parallelism_threads(1)
+  _initialize(*maker_arguments)
+
+
+def _call(method: str, *arguments: Any) -> Any:
+  return getattr(_maker, method)(*arguments)

@@ -1,0 +1,85 @@
+"""Turns text into pre-training data: vocabulary, records, manifest.
+
+  python -m official_ext.prepare --input 'books/*.txt.gz' --output_dir data
+
+Without --input the text is the embedded corpus: the prose of the docstrings of
+the installed Python packages.
+"""
+
+import dataclasses
+import sys
+import time
+
+from absl import flags
+
+from official_ext.command import run_command
+from official_ext.data.settings import PrepareSettings
+
+_DEFAULTS = PrepareSettings()
+
+flags.DEFINE_multi_string(
+    'input', [],
+    'Globs of .txt, .txt.gz, .jsonl or .jsonl.gz files, with commas between, or '
+    'the flag repeated. In .txt, blank lines separate documents; in .jsonl, '
+    'each line is an object with a string "text". Default: the embedded corpus.')
+flags.DEFINE_string('output_dir', None, 'Where to put the data. Required.')
+flags.DEFINE_integer(
+    'vocab_size', None,
+    'Pieces of the vocabulary to learn. Default: 8192, or as many as '
+    '--vocab_file has.')
+flags.DEFINE_string(
+    'vocab_file', None, 'A vocabulary to use: one piece a line. Default: learn one.')
+flags.DEFINE_bool(
+    'lower_case', _DEFAULTS.lower_case, 'Lower-case the text and strip accents.')
+flags.DEFINE_integer('seq_length', _DEFAULTS.seq_length, 'Tokens an example.')
+flags.DEFINE_integer(
+    'max_predictions_per_seq', _DEFAULTS.max_predictions_per_seq,
+    'Masked tokens an example, at most.')
+flags.DEFINE_float(
+    'masked_lm_probability', _DEFAULTS.masked_lm_probability,
+    'Share of the tokens to mask.')
+flags.DEFINE_bool(
+    'whole_word_masking', _DEFAULTS.whole_word_masking,
+    'Mask all pieces of a word, or none.')
+flags.DEFINE_float(
+    'short_sequence_probability', _DEFAULTS.short_sequence_probability,
+    'Share of examples made shorter on purpose.')
+flags.DEFINE_integer(
+    'dupe_factor', _DEFAULTS.dupe_factor,
+    'How often to use the text, each time paired and masked anew.')
+flags.DEFINE_float(
+    'eval_fraction', _DEFAULTS.eval_fraction, 'Share of the documents held out.')
+flags.DEFINE_integer('num_shards', _DEFAULTS.num_shards, 'Training files.')
+flags.DEFINE_integer(
+    'max_input_bytes', None,
+    'Stop after about so many bytes of text. Default: read everything.')
+flags.DEFINE_integer('seed', _DEFAULTS.seed, 'Of every random choice.')
+flags.DEFINE_integer(
+    'num_workers', None,
+    'Processes; the data do not depend on it. Default: one a core.')
+
+
+def main() -> None:
+  """Prepares the data that the flags ask for."""
+  values = flags.FLAGS
+  if not values.output_dir:
+    raise ValueError('--output_dir is missing; say where to put the data')
+  if any(not pattern.strip(' ,') for pattern in values.input):
+    raise ValueError(
+        '--input is empty; leave the flag out to use the embedded corpus')
+  settings = PrepareSettings(**{
+      field.name: getattr(values, field.name)
+      for field in dataclasses.fields(PrepareSettings)})
+  from official_ext.data import build
+  start = time.monotonic()
+  manifest = build.prepare(
+      values.output_dir, values.input, settings, num_workers=values.num_workers,
+      say=lambda line: print(line, file=sys.stderr))
+  counts = ' and '.join(
+      f'{split.examples} {name} examples' for name, split in manifest.splits.items())
+  print(f'{values.output_dir}: {counts} of {manifest.seq_length} tokens, '
+        f'{manifest.vocab_size} pieces ({time.monotonic() - start:.1f} s)')
+
+
+if __name__ == '__main__':
+  run_command(main)
