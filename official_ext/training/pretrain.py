@@ -67,6 +67,7 @@ def pretrain(config: PretrainConfig, *, config_text: str,
     NonFiniteLossError: the loss became NaN or infinite.
   """
   manifest = Manifest.read(config.data_dir)
+  eval_steps = _eval_steps(config, manifest)
   _seed(config)
   strategy = strategy or strategy_lib.build_strategy(
       config.strategy, tpu=config.tpu, num_replicas=config.num_replicas)
@@ -103,7 +104,8 @@ def pretrain(config: PretrainConfig, *, config_text: str,
         attention_dropout=config.attention_dropout,
         query_pool_type=config.query_pool_type,
         use_next_sentence=config.use_next_sentence,
-        gradient_clip_norm=config.gradient_clip_norm)
+        gradient_clip_norm=config.gradient_clip_norm,
+        dropout_seed=config.seed)
     model.compile(
         optimizer=growth.build_optimizer(stage, model),
         jit_compile=config.jit_compile,
@@ -116,8 +118,8 @@ def pretrain(config: PretrainConfig, *, config_text: str,
   evaluate = HeldOutEvaluation(
       model, _distributed(
           strategy, config.batch_size,
-          lambda rows: loader.evaluation_batches(rows, config.eval_steps)),
-      config.eval_steps)
+          lambda rows: loader.evaluation_batches(rows, eval_steps)),
+      eval_steps)
   recorder = _recorder(config, directory, checkpoints, evaluate,
                        flops_per_step, manifest)
   recorder.watch(model, growth)
@@ -136,7 +138,7 @@ def pretrain(config: PretrainConfig, *, config_text: str,
   return PretrainResult(
       step=growth.step, metrics=metrics,
       most_frequent_token_accuracy=most_frequent_token_accuracy(
-          loader.evaluation_batches(held_out, config.eval_steps)))
+          loader.evaluation_batches(held_out, eval_steps)))
 
 
 def stage_optimizer(config: PretrainConfig) -> StageOptimizer:
@@ -149,17 +151,20 @@ def stage_optimizer(config: PretrainConfig) -> StageOptimizer:
 
 
 def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
-  """Everything that a resumed run may not change, as JSON values."""
+  """Everything that a resumed run may not change, as JSON values.
+
+  Learning rate, clipping and intervals are left out: a run that diverged is
+  taken up again with a lower rate.
+  """
   stages = config.schedule.resolve(config.architecture, config.num_steps)
   return {
       'num_steps': config.num_steps,
       'batch_size': config.batch_size,
       'num_predictions': manifest.max_predictions_per_seq,
       'target': dataclasses.asdict(config.architecture),
-      'stages': [dataclasses.asdict(stage) for stage in stages],
-      'optimizer': dataclasses.asdict(stage_optimizer(config)) | {
-          'growth': config.optimizer_growth,
-          'gradient_clip_norm': config.gradient_clip_norm},
+      'stages': [stage.to_dict() for stage in stages],
+      'optimizer': {'name': config.optimizer,
+                    'growth': config.optimizer_growth},
       'model': {
           'output_dropout': config.output_dropout,
           'attention_dropout': config.attention_dropout,
@@ -168,10 +173,10 @@ def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
           'precision': config.precision,
           'noise_scale': config.noise_scale},
       'seed': config.seed,
-      'data': {'vocab_sha256': manifest.vocab_sha256,
-               'seed': manifest.seed,
-               'splits': {name: [shard.sha256 for shard in split.shards]
-                          for name, split in manifest.splits.items()}},
+      'data': {
+          'vocab_sha256': manifest.vocab_sha256,
+          'splits': {name: [shard.sha256 for shard in split.shards]
+                     for name, split in manifest.splits.items()}},
   }
 
 
@@ -180,6 +185,13 @@ def _seed(config: PretrainConfig) -> None:
   tf_keras.utils.set_random_seed(config.seed)
   if config.deterministic:
     tf.config.experimental.enable_op_determinism()
+
+
+def _eval_steps(config: PretrainConfig, manifest: Manifest) -> int:
+  """Batches of an evaluation; by default the whole held-out split."""
+  if config.eval_steps:
+    return config.eval_steps
+  return max(1, manifest.splits['eval'].examples // config.batch_size)
 
 
 def _distributed(strategy, global_batch_size, make_batches):

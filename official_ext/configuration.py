@@ -1,0 +1,224 @@
+"""The door between gin and the library: text in, plain data out.
+
+Library functions take plain arguments and never see gin. `load_config` binds
+what the user wrote to them, in a gin state of its own, and lists every mistake
+at once. These names can be configured:
+
+  train            PretrainConfig, one run
+  model            Architecture, its target
+  compound_grow, stack, scratch          schedules of the papers
+  growth_schedule, stage                 a schedule of one's own
+"""
+
+from collections.abc import Iterator, Sequence
+import contextlib
+import copy
+import dataclasses
+import importlib
+from typing import Any
+
+import gin
+
+from official_ext import schedules
+from official_ext.gin_bindings import GinBindings
+from official_ext.gin_source import Binding
+from official_ext.gin_source import packaged_files
+from official_ext.gin_source import read_source
+from official_ext.growth.architecture import Architecture
+from official_ext.mistakes import ConfigurationError
+from official_ext.mistakes import raise_if_any
+from official_ext.training.run_config import PretrainConfig
+
+MODULE = 'official_ext'
+
+CONFIGURABLES = {
+    'train': PretrainConfig,
+    'model': Architecture,
+    'compound_grow': schedules.compound_grow,
+    'stack': schedules.stack,
+    'scratch': schedules.scratch,
+    'growth_schedule': schedules.GrowthSchedule,
+    'stage': schedules.Stage,
+}
+
+for _name, _target in CONFIGURABLES.items():
+  # The module keeps the names apart from those of Model Garden and of users.
+  gin.external_configurable(_target, name=_name, module=MODULE)
+
+_TRAIN = f'{MODULE}.train'
+
+
+def load_config(
+    gin_files: Sequence[str],
+    gin_params: Sequence[str] = (),
+    *,
+    model_dir: str | None = None,
+    data_dir: str | None = None,
+    tpu: str | None = None,
+    require_directories: bool = True,
+) -> tuple[PretrainConfig, str]:
+  """Reads a run's configuration: files, then settings, then flags; the last wins.
+
+  Args:
+    gin_files: paths, relative to the working directory or else to the packaged
+      `gin_configs`, as in `experiments/quickstart.gin`.
+    gin_params: settings such as `train.num_steps = 10` or `NUM_STEPS = 10`.
+    model_dir: overrides `train.model_dir`.
+    data_dir: overrides `train.data_dir`.
+    tpu: overrides `train.tpu`, and sets `train.strategy` to 'tpu'.
+    require_directories: whether model_dir and data_dir have to be given, and
+      the data is compared with the model; planning needs neither.
+
+  Returns:
+    The run, free of mistakes as far as they can be known without a device, and
+    the resolved configuration: gin text with every setting, defaults too, which
+    gives the same run when it is loaded.
+
+  Raises:
+    ConfigurationError: a ValueError that lists every mistake at once.
+  """
+  if not gin_files and not gin_params:
+    raise ConfigurationError([
+        'no --gin_file is given; start from one of: ' + ', '.join(
+            name for name in packaged_files()
+            if name.startswith('experiments/'))])
+  source = read_source(gin_files, gin_params)
+  flags = {'model_dir': model_dir, 'data_dir': data_dir, 'tpu': tpu or None}
+  flag_bindings = [
+      Binding('', 'train', name, value, f'--{name}')
+      for name, value in flags.items() if value is not None]
+  if tpu:
+    flag_bindings.append(Binding('', 'train', 'strategy', 'tpu', '--tpu'))
+  mistakes = source.mistakes + _import_modules(source.imports)
+  with _own_gin_state():
+    bindings = GinBindings(source, flag_bindings, CONFIGURABLES, MODULE)
+    config = _build(bindings, require_directories)
+    raise_if_any(mistakes + bindings.mistakes)
+    text = _header(source.imports) + gin.operative_config_str()
+  return config, text
+
+
+@contextlib.contextmanager
+def _own_gin_state() -> Iterator[None]:
+  """An empty gin configuration; the caller's own is put back afterwards.
+
+  The one place that touches gin's private state: gin can clear it, but not
+  save it.
+  """
+  state = gin.config
+  # pylint: disable=protected-access
+  saved = [
+      (state._CONFIG, {key: dict(value) for key, value in state._CONFIG.items()}),
+      (state._OPERATIVE_CONFIG,
+       {key: dict(value) for key, value in state._OPERATIVE_CONFIG.items()}),
+      (state._IMPORTS, set(state._IMPORTS)),
+  ]
+  was_locked = gin.config_is_locked()
+  gin.clear_config()
+  try:
+    yield
+  finally:
+    gin.clear_config()
+    for container, content in saved:
+      container.update(content)
+    state._set_config_is_locked(was_locked)
+  # pylint: enable=protected-access
+
+
+def _import_modules(imports: Sequence[tuple[str, str]]) -> list[str]:
+  """Imports what gin files ask for, as far as it is ours."""
+  mistakes = []
+  for module, place in imports:
+    if module.split('.')[0] != MODULE:
+      mistakes.append(
+          f'{place}: import {module} is not allowed, only {MODULE}.* is; make '
+          'the run from Python to configure other code')
+      continue
+    try:
+      importlib.import_module(module)
+    except ImportError as error:
+      mistakes.append(f'{place}: import {module}: {error}')
+  return mistakes
+
+
+def _header(imports: Sequence[tuple[str, str]]) -> str:
+  lines = [
+      '# The resolved configuration of a run: every setting, defaults too.',
+      '# Load it with --gin_file to run the same again.', '']
+  modules = sorted({module for module, _ in imports})
+  if modules:
+    lines += [f'import {module}' for module in modules] + ['']
+  return '\n'.join(lines) + '\n'
+
+
+def _build(bindings: GinBindings, require_directories: bool
+           ) -> PretrainConfig | None:
+  """The run; None if there are mistakes, which are added to `bindings`."""
+  bound = bindings.of(_TRAIN)
+  sound = {name for name, binding in bound.items()
+           if bindings.examine(binding, f'train.{name}')}
+  bindings.find_missing(_TRAIN)
+  bindings.bind()
+  values = {}
+  for name in sound:
+    try:
+      values[name] = _value(bindings, bound[name].value)
+    except ValueError as error:
+      bindings.mistakes.append(
+          f'train.{name}: {error}{bindings.blame(bound[name].value, str(error))}')
+  if len(sound) < len(bound):
+    # What a value with a mistake refers to may hold further ones.
+    for reference in bindings.sound_references:
+      try:
+        _value(bindings, reference)
+      except ValueError as error:
+        line = f'{reference}: {error}{bindings.blame(reference, str(error))}'
+        if not any(str(error) in other for other in bindings.mistakes):
+          bindings.mistakes.append(line)
+  # The rest is checked without what could not be built.
+  unknown = {
+      field.name for field in dataclasses.fields(PretrainConfig)
+      if field.name not in values and (
+          field.default is dataclasses.MISSING or field.name in bound
+          or (_TRAIN, field.name) in bindings.dropped)}
+  config = PretrainConfig(**values, **dict.fromkeys(unknown))
+  manifest = None
+  if require_directories and isinstance(config.data_dir, str):
+    manifest = _read_manifest(config.data_dir, bindings.mistakes)
+  for line in config.mistakes(
+      manifest, require_directories=require_directories):
+    name = line.split()[0]
+    if name in values:
+      line = f'{bindings.origin(bound[name]).place}: train.{line}'
+    if name not in unknown:
+      bindings.mistakes.append(line)
+  if bindings.mistakes:
+    return None
+  # Once more through gin, which notes every setting that it uses.
+  return gin.get_configurable(_TRAIN)()
+
+
+def _read_manifest(data_dir: str, mistakes: list[str]) -> Any:
+  # Imported here: to plan a run, the data room is not needed.
+  from official_ext.data.manifest import Manifest  # pylint: disable=g-import-not-at-top
+  try:
+    return Manifest.read(data_dir)
+  except (OSError, ValueError) as error:
+    mistakes.append(f'data: {data_dir}: {" ".join(str(error).split())}')
+    return None
+
+
+def _value(bindings: GinBindings, value: Any) -> Any:
+  """What a value stands for, its references and macros included.
+
+  Raises:
+    ValueError: whatever went wrong, in the words of the code that was called.
+  """
+  try:
+    # gin builds what a reference stands for when it is copied.
+    return copy.deepcopy(bindings.gin_value(value))
+  except Exception as error:  # pylint: disable=broad-except
+    # A configurable may raise anything; all of it is the user's to mend. gin
+    # adds lines about the call.
+    words = str(error).split('\n  In call to configurable')[0]
+    raise ValueError(' '.join(words.split())) from error
