@@ -130,7 +130,11 @@ def _help(program: str, arguments: str) -> str:
   name = os.path.splitext(name)[0] if name.endswith('.py') else name
   main_doc = (sys.modules['__main__'].__doc__ or '').strip()
   usage = f'Usage: python -m official_ext.{name} [flags] {arguments}'.rstrip()
-  own = FLAGS.module_help(program)
-  common = FLAGS.module_help(__name__)
   return '\n\n'.join(
-      part.rstrip() for part in (main_doc, usage, own, common) if part)
+      part for part in (
+          main_doc, usage, _flag_help(program), _flag_help(__name__)) if part)
+
+
+def _flag_help(module: str) -> str:
+  """The flags that a module defines, without absl's headline."""
+  return FLAGS.module_help(module).strip('\n').partition('\n')[2].rstrip()
