@@ -153,62 +153,102 @@ def _visit(node: ast.AST, paragraphs: list[str]) -> None:
       _visit(child, paragraphs)
 
 
-_PARAGRAPH_END = re.compile(r'\n\s*\n')
+_FENCE = re.compile(r'^\s*(?:```|~~~)')
+_DOCTEST = re.compile(r'^\s*(?:>>>|In \[|\$ |# )')
+_DIRECTIVE = re.compile(r'^\s*\.\. ')
+_UNDERLINE = re.compile(r'^\s*[-=~^"#*+_.`:\s]{3,}$')
+_TABLE = re.compile(r'^\s*(?:[|+\u2500-\u257f]|={2,} )')
+_BULLET = re.compile(r'^\s*(?:[-*+\u2022]|\(?\d{1,2}[.)]|\[\d+\])\s+')
+# A row of a table of parameters; what follows it is prose again.
+# "name: text", "name (type): text", ":param type name: text", "@param name:".
+_FIELD = re.compile(
+    r'^\s*(?:[:@]\w[^:]*:|`*\*{0,2}\w[\w.]*`*(?:,\s*`*\*{0,2}\w[\w.]*`*)*'
+    r'\s*(?:\([^()]*(?:\([^()]*\))?[^()]*\))?:)(?:\s+|$)')
+# "name : type", numpy's way.
+_TYPED_NAME = re.compile(r'^\s*[`*\w.,\s]{1,60}\s:(?:\s|$)')
 _MARKUP = re.compile(
     r':\w+(?::\w+)?:`~?([^`<]*?)(?:\s*<[^`]*>)?`'  # :class:`~a.B`
     r'|`+([^`]*)`+'
     r'|\[([^\]]+)\]\([^)]*\)'  # [text](link)
     r'|\*\*([^*]+)\*\*')
 _LINK = re.compile(r'<?\bhttps?://\S+')
-# A field of a table of parameters: "name (type): text", "name : type",
-# ":param name: text", "@param".
-_FIELD = re.compile(
-    r'^(?:[:@]\w+[^:]*:|[-*]?\s*`*\*{0,2}[\w.,* ]{1,40}`*\s*(?:\([^)]*\))?\s*:(?:\s|$))')
-_UNDERLINE = re.compile(r'^[-=~^"#*+_.\s]{3,}$')
-_CODE = re.compile(
-    r'>>>|^\.\.\s|::$|[{}\\|<>]|==|[+*/]=|->|\w\(\w*\)|\w_\w|^\s*(?:import|from|def|class|return|@|\$|%)\s*\w')
-_WORD = re.compile(r"^[A-Za-z][a-z]*(?:['\u2019-][a-z]+)*[.,;:!?)]*$")
-_SENTENCE = re.compile(r'^[A-Z"\'(].*[.!?:)"\']$', re.DOTALL)
+_CODE = re.compile(r'[{}\\|<>=@;]|->|[+*/]=|\w\(\S')
+_WORD = re.compile(r"^[(\"'\u201c]?[A-Za-z][a-z]*(?:['\u2019/-][A-Za-z]?[a-z]*)*[.,;:!?)\"'\u201d]*$")
+
+_MIN_WORDS = 6
 
 
 def prose(docstring: str) -> list[str]:
   """The paragraphs of a docstring that read as prose, each on one line.
 
-  Simple rules: indented blocks, doctests, fenced code, tables and lists of
-  parameters go; markup becomes plain text; a paragraph stays if it begins and
-  ends as a sentence does, has eight words, and four fifths of its words are
-  plain.
+  Simple rules: doctests, code blocks, directives, headings and tables go; of a
+  table of parameters the descriptions stay; markup becomes plain text; what is
+  left stays if it has six words of which three quarters are plain (all but one
+  in ten, if something in it looks like code).
+
+  Args:
+    docstring: with its indentation removed (`inspect.cleandoc`).
   """
-  kept = []
-  in_fence = False
-  for paragraph in _PARAGRAPH_END.split(docstring):
-    if paragraph.count('```') % 2:
+  texts = (_plain_text(lines) for lines in _paragraphs(docstring))
+  return [text for text in texts if text is not None]
+
+
+def _paragraphs(docstring: str):
+  """Yields the lines of each paragraph, list item or description."""
+  paragraph = []
+  in_fence = in_doctest = False
+  block_indent = None  # Of the line that a code block or directive hangs on.
+  for line in docstring.split('\n'):
+    stripped = line.strip()
+    indent = len(line) - len(line.lstrip())
+    if _FENCE.match(line):
       in_fence = not in_fence
+      stripped = ''
+    if not stripped or in_fence:
+      in_doctest = False
+      if paragraph:
+        yield paragraph
+        paragraph = []
       continue
-    if in_fence or '```' in paragraph:
+    if block_indent is not None:
+      if indent > block_indent:
+        continue
+      block_indent = None
+    if in_doctest or _DOCTEST.match(line):
+      in_doctest = True
       continue
-    text = _plain_text(paragraph)
-    if text is not None:
-      kept.append(text)
-  return kept
+    is_directive = _DIRECTIVE.match(line)
+    if is_directive or stripped.endswith('::'):
+      block_indent = indent
+    if is_directive or _TABLE.match(line) or _UNDERLINE.match(line):
+      paragraph = []  # A line with an underline is a heading.
+      continue
+    head = _BULLET.match(line) or _TYPED_NAME.match(line) or _FIELD.match(line)
+    if head:
+      if paragraph:
+        yield paragraph
+      paragraph = []
+      if not _TYPED_NAME.match(line):
+        stripped = line[head.end():].strip()
+        field = _FIELD.match(stripped)
+        stripped = stripped[field.end():] if field else stripped
+        if stripped:
+          paragraph = [stripped]
+    else:
+      paragraph.append(stripped)
+  if paragraph:
+    yield paragraph
 
 
-def _plain_text(paragraph: str) -> str | None:
-  lines = paragraph.strip('\n').split('\n')
-  first = lines[0]
-  if len(first) - len(first.lstrip()) >= 4 or _FIELD.match(first.strip()):
-    return None
-  if any(line.lstrip().startswith(('>>>', '...', '|', '+-', '$ ', '..'))
-         or _UNDERLINE.match(line) for line in lines):
-    return None
-  text = ' '.join(' '.join(lines).split())
-  text = _LINK.sub('', text)
+def _plain_text(lines: Sequence[str]) -> str | None:
+  """The paragraph as one line of plain text; None if it is not prose."""
+  text = _LINK.sub('', ' '.join(lines))
   text = _MARKUP.sub(lambda m: next(g for g in m.groups() if g is not None), text)
-  text = ' '.join(text.split())
   words = text.split()
-  if len(words) < 8 or not _SENTENCE.match(text):
+  if len(words) < _MIN_WORDS:
     return None
   plain = sum(1 for word in words if _WORD.match(word))
-  if plain < 0.8 * len(words) or _CODE.search(text) and plain < 0.9 * len(words):
+  text = ' '.join(words)
+  if plain < (0.9 if _CODE.search(text) else 0.75) * len(words):
     return None
   return text
