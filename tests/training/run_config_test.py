@@ -1,0 +1,217 @@
+"""Every mistake that a run can contain, and what its message says."""
+
+import dataclasses
+import hashlib
+import pickle
+
+import pytest
+
+from official_ext.data.manifest import Manifest
+from official_ext.data.manifest import Split
+from official_ext.growth.architecture import Architecture
+from official_ext.mistakes import ConfigurationError
+from official_ext.schedules import compound_grow
+from official_ext.schedules import GrowthSchedule
+from official_ext.schedules import scratch
+from official_ext.schedules import Stage
+from official_ext.training import run_config
+from official_ext.training.run_config import PretrainConfig
+
+ARCHITECTURE = Architecture(
+    num_layers=4, hidden_size=8, num_heads=2, inner_size=16, vocab_size=40,
+    max_positions=24)
+
+
+def make_config(**changes):
+  return PretrainConfig(**{
+      'architecture': ARCHITECTURE, 'schedule': compound_grow(), 'num_steps': 100,
+      'batch_size': 4, 'model_dir': 'run', 'data_dir': 'data',
+      'num_predictions': 3, **changes})
+
+
+def make_manifest(**changes):
+  splits = {
+      'train': Split(examples=64, documents=9, tokens=999, shards=()),
+      'eval': Split(examples=4, documents=1, tokens=99, shards=())}
+  return Manifest(**{
+      'seq_length': 24, 'max_predictions_per_seq': 3, 'vocab_size': 40,
+      'vocab_sha256': 'a' * 64, 'tokenizer': {}, 'seed': 0, 'settings': {},
+      'corpus': {}, 'splits': splits, 'versions': {}, **changes})
+
+
+def test_a_sound_run_has_no_mistakes():
+  assert make_config().mistakes(make_manifest(), num_replicas=2) == []
+  make_config().check(make_manifest())
+
+
+def test_every_field_is_documented_and_checked():
+  names = [field.name for field in dataclasses.fields(PretrainConfig)]
+  for name in names:
+    assert f'    {name}: ' in PretrainConfig.__doc__, name
+    assert run_config.field_mistakes({name: object()}), name
+
+
+@pytest.mark.parametrize('name, value, message', [
+    ('num_steps', 0, 'num_steps is 0; give a whole number of at least 1'),
+    ('num_steps', 1e6,
+     'num_steps is 1000000.0; write it as a whole number: 1000000'),
+    ('batch_size', True,
+     'batch_size is True; give a whole number of at least 1'),
+    ('num_predictions', '3',
+     "num_predictions is '3'; give a whole number of at least 1"),
+    ('eval_steps', 0, 'eval_steps is 0; give a whole number of at least 1'),
+    ('warmup_steps', -1,
+     'warmup_steps is -1; give a whole number of at least 0'),
+    ('num_replicas', 0,
+     'num_replicas is 0; give a whole number of at least 1'),
+    ('peak_learning_rate', 0,
+     'peak_learning_rate is 0; give a number above 0'),
+    ('peak_learning_rate', float('nan'),
+     'peak_learning_rate is nan; give a number above 0'),
+    ('weight_decay_rate', '0.01',
+     "weight_decay_rate is '0.01'; give a number at least 0"),
+    ('gradient_clip_norm', -1.0,
+     'gradient_clip_norm is -1.0; give a number at least 0'),
+    ('output_dropout', 1.0,
+     'output_dropout is 1.0; give a number at least 0 and below 1'),
+    ('use_next_sentence', 'yes',
+     "use_next_sentence is 'yes'; give True or False"),
+    ('jit_compile', 1, 'jit_compile is 1; give True or False'),
+    ('tpu', None, 'tpu is None; give a quoted string'),
+    ('model_dir', 7, 'model_dir is 7; give a path as a quoted string'),
+    ('architecture', 7,
+     'architecture is 7; give an Architecture (in gin: @model())'),
+    ('schedule', 7,
+     'schedule is 7; give a GrowthSchedule (in gin: @compound_grow())'),
+    ('optimizer', 'lamp',
+     "optimizer is 'lamp', not one of 'adamw', 'lamb'; did you mean 'lamb'?"),
+    ('precision', 'bfloat16',
+     "precision is 'bfloat16', not one of 'float32', 'mixed_bfloat16'; did you "
+     "mean 'mixed_bfloat16'?"),
+    ('query_pool_type', 3, "query_pool_type is 3, not one of 'mean', 'max'"),
+    ('optimizer_growth', 'keep',
+     "optimizer_growth is 'keep', not one of 'reset', 'transfer'; known: reset, "
+     'transfer'),
+    ('strategy', 'miror',
+     "strategy is 'miror', not one of 'one_device', 'mirrored', 'multi_worker', "
+     "'tpu'; did you mean 'mirrored'?"),
+])
+def test_a_wrong_field(name, value, message):
+  assert make_config(**{name: value}).mistakes() == [message]
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'model_dir': None},
+     'model_dir is missing (where the run goes); give --model_dir'),
+    ({'data_dir': ''},
+     'data_dir is missing (what `prepare` wrote); give --data_dir'),
+    ({'architecture': ARCHITECTURE.replace(num_layers=6)},
+     "schedule: stage 'quarter': depth 0.25 of 6 layers is 1.5 layers; choose a "
+     'depth that gives a whole number, or give num_layers'),
+    ({'architecture': ARCHITECTURE.replace(ffn_sharing=2),
+      'schedule': scratch()},
+     'architecture is a treated one; the target has query_pool_size and '
+     'ffn_sharing 1 and no ffn_rank: treatments belong to the stages of the '
+     'schedule'),
+    ({'architecture': ARCHITECTURE.replace(sequence_length=12)},
+     'architecture has sequence_length 12 but max_positions 24; a run trains all '
+     'positions: leave sequence_length out and set max_positions to the length'),
+    ({'num_predictions': 22},
+     'num_predictions is 22, but a sequence of 24 tokens has 21 that can be '
+     'masked; give fewer predictions or longer sequences'),
+    ({'warmup_steps': 21},
+     "warmup_steps is 21, longer than stage 'quarter' with its 20 steps; warm up "
+     'for fewer'),
+    ({'growth_warmup_steps': 25},
+     "growth_warmup_steps is 25, longer than stage 'half' with its 20 steps; "
+     'warm up for fewer'),
+    ({'checkpoint_interval_steps': 150},
+     'checkpoint_interval_steps 150 is not a multiple of log_interval_steps 100; '
+     'give 200'),
+    ({'strategy': 'tpu'},
+     "tpu is missing though strategy is 'tpu'; give --tpu with its name, or "
+     "'local' on a TPU VM"),
+    ({'tpu': 'my-tpu'},
+     "tpu is 'my-tpu' but strategy is 'one_device'; set strategy = 'tpu' or drop "
+     'tpu'),
+    ({'num_replicas': 2},
+     "num_replicas is 2 but strategy 'one_device' has one; set strategy = "
+     "'mirrored' or drop num_replicas"),
+    ({'strategy': 'mirrored', 'num_replicas': 3},
+     'batch_size 4 is not divisible by 3 replicas; the nearest that is: 3'),
+])
+def test_fields_that_do_not_go_together(changes, message):
+  assert make_config(**changes).mistakes() == [message]
+
+
+def test_the_replicas_of_a_live_strategy_count():
+  assert make_config().mistakes(num_replicas=8) == [
+      'batch_size 4 is not divisible by 8 replicas; the nearest that is: 8']
+
+
+def test_steps_that_do_not_add_up():
+  schedule = GrowthSchedule((Stage('a', steps=40), Stage('b', steps=50)))
+  (line,) = make_config(schedule=schedule).mistakes()
+  assert line.startswith("schedule: stage 'a' steps 40, stage 'b' steps 50: "
+                         'together 90 of num_steps 100; lengthen a stage by 10')
+
+
+def test_planning_needs_no_directories():
+  config = make_config(model_dir=None, data_dir=None)
+  assert config.mistakes(require_directories=False) == []
+
+
+def test_all_mistakes_come_at_once():
+  config = make_config(
+      optimizer='sgd', batch_size=5, num_steps='ten', num_replicas=2,
+      strategy='mirrored', model_dir=None, seed=-1)
+  mistakes = config.mistakes()
+  assert len(mistakes) == 5
+  with pytest.raises(ConfigurationError) as caught:
+    config.check()
+  assert isinstance(caught.value, ValueError)
+  assert caught.value.mistakes == tuple(mistakes)
+  assert str(caught.value) == '5 mistakes:\n  ' + '\n  '.join(mistakes)
+  assert pickle.loads(pickle.dumps(caught.value)).mistakes == tuple(mistakes)
+
+
+@pytest.mark.parametrize('changes, message', [
+    ({'seq_length': 32},
+     'data: seq_length is 32 in the manifest of data, but sequence_length is 24 '
+     'in the model; set model.max_positions to 32 or prepare the data again'),
+    ({'max_predictions_per_seq': 4},
+     'data: max_predictions_per_seq is 4 in the manifest of data, but '
+     'num_predictions is 3 in the model; set train.num_predictions to 4 or '
+     'prepare the data again'),
+    ({'vocab_size': 39},
+     'data: vocab_size is 39 in the manifest of data, but vocab_size is 40 in '
+     'the model; set model.vocab_size to 39 or prepare the data again'),
+    ({'splits': {
+        'train': Split(examples=3, documents=1, tokens=9, shards=()),
+        'eval': Split(examples=1, documents=1, tokens=9, shards=())}},
+     'data: data has 3 examples to train on, fewer than batch_size 4; prepare '
+     'more text or use a smaller batch'),
+    ({'splits': {
+        'train': Split(examples=9, documents=1, tokens=9, shards=())}},
+     'data: data has no held-out examples; prepare more text'),
+])
+def test_data_that_disagrees_with_the_model(changes, message):
+  assert make_config().mistakes(make_manifest(**changes)) == [message]
+
+
+def test_a_vocabulary_other_than_the_expected_one():
+  config = make_config(vocab_sha256='b' * 64)
+  assert config.mistakes(make_manifest()) == [
+      f'data: the vocabulary of data has the hash {"a" * 64}, but vocab_sha256 '
+      f'is {"b" * 64}; use the data that the hash came from']
+
+
+def test_a_vocabulary_changed_after_the_records_were_written(tmp_path):
+  (tmp_path / 'vocab.txt').write_bytes(b'[PAD]\n')
+  actual = hashlib.sha256(b'[PAD]\n').hexdigest()
+  config = make_config(data_dir=str(tmp_path))
+  assert config.mistakes(make_manifest(vocab_sha256=actual)) == []
+  assert config.mistakes(make_manifest()) == [
+      f'data: {tmp_path}/vocab.txt has the hash {actual}, but its manifest says '
+      f'{"a" * 64}; the file was changed after the records were written: prepare '
+      'the data again']
