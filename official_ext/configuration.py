@@ -92,8 +92,10 @@ def load_config(
   mistakes = source.mistakes + _import_modules(source.imports)
   with _own_gin_state():
     bindings = GinBindings(source, flag_bindings, CONFIGURABLES, MODULE)
-    config = _build(bindings, require_directories)
+    _check(bindings, require_directories)
     raise_if_any(mistakes + bindings.mistakes)
+    # Called through gin, which notes every setting that it uses.
+    config = gin.get_configurable(_TRAIN)()
     text = _header(source.imports) + gin.operative_config_str()
   return config, text
 
@@ -151,9 +153,8 @@ def _header(imports: Sequence[tuple[str, str]]) -> str:
   return '\n'.join(lines) + '\n'
 
 
-def _build(bindings: GinBindings, require_directories: bool
-           ) -> PretrainConfig | None:
-  """The run; None if there are mistakes, which are added to `bindings`."""
+def _check(bindings: GinBindings, require_directories: bool) -> None:
+  """Binds and builds as much of the run as can be; adds to `bindings.mistakes`."""
   bound = bindings.of(_TRAIN)
   sound = {name for name, binding in bound.items()
            if bindings.examine(binding, f'train.{name}')}
@@ -192,10 +193,6 @@ def _build(bindings: GinBindings, require_directories: bool
       line = f'{bindings.origin(bound[name]).place}: train.{line}'
     if name not in unknown:
       bindings.mistakes.append(line)
-  if bindings.mistakes:
-    return None
-  # Once more through gin, which notes every setting that it uses.
-  return gin.get_configurable(_TRAIN)()
 
 
 def _read_manifest(data_dir: str, mistakes: list[str]) -> Any:

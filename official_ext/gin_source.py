@@ -249,7 +249,9 @@ def _explain(message: str, statement: str) -> str:
             f'before a macro: %{value}')
   if re.match(r'[\w.%]+\s*[-+*/]', value):
     return 'gin has no arithmetic; write the result'
-  if 'EOF in multi-line' in message or 'was never closed' in message:
+  # Python 3.11 and 3.12 tokenize an open quote differently.
+  is_open_quote = value[:1] in ('"', "'") and value.count(value[0]) % 2
+  if is_open_quote or 'EOF in multi-line' in message:
     return 'a bracket or a quote is never closed'
   if '=' not in statement and not statement.endswith(':'):
     return 'not a setting; write name.parameter = value'
