@@ -14,6 +14,7 @@ import numpy as np
 from official_ext.data import documents as documents_lib
 from official_ext.data import masking
 from official_ext.data import sentence_pairs
+from official_ext.data.encoder import Encoder
 from official_ext.data.reader import Block
 from official_ext.data.records import row_dtype
 from official_ext.data.sentence_pairs import EncodedDocuments
@@ -52,10 +53,9 @@ class ChunkMaker:
 
   def __init__(self, settings: PrepareSettings, vocabulary: Sequence[str],
                directory: str):
-    from official_ext.data.tokenizer import Tokenizer
     self._settings = settings
     self._directory = directory
-    self._tokenizer = Tokenizer(vocabulary, lower_case=settings.lower_case)
+    self._encoder = Encoder(vocabulary, lower_case=settings.lower_case)
     self._pieces = masking.PieceTable.from_vocabulary(vocabulary)
     self._dtype = row_dtype(
         settings.seq_length, settings.max_predictions_per_seq, len(vocabulary))
@@ -76,7 +76,7 @@ class ChunkMaker:
 
   def _encode(self, documents):
     sentences = [s for document in documents for s in document]
-    ids, row_splits = self._tokenizer.encode(sentences)
+    ids, row_splits = self._encoder.encode(sentences)
     document_splits = np.cumsum([0] + [len(d) for d in documents])
     # Half a pair, so that a long line can be followed by its own next part.
     return sentence_pairs.split_by_length(

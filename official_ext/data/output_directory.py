@@ -1,16 +1,16 @@
 """The directory that a data set is written to: all of it, or nothing.
 
-Work goes on in `.partial` inside it (for a remote directory: in a local
-temporary directory, with `.partial/unfinished` as the mark). The manifest
-comes last, so a directory with a manifest is complete.
+Work goes on in `.partial` inside it; for a remote directory, in a local
+temporary directory, with `.partial/unfinished` as the mark. The manifest comes
+last, so a directory with a manifest is complete.
 """
 
+import hashlib
 import os
 import re
 import shutil
 import tempfile
 from typing import Any, Sequence
-import hashlib
 
 from official_ext.data.manifest import Manifest
 from official_ext.data.manifest import MANIFEST_FILE
@@ -37,7 +37,7 @@ class OutputDirectory:
     self.path = path
     self._remote = is_remote(path)
     self._was_there = True
-    self._work = os.path.join(path, _WORK)
+    self._work = ''
     self.spill_dir = ''
 
   def existing_manifest(self) -> Manifest | None:
@@ -105,60 +105,50 @@ class OutputDirectory:
       for name in self._names():
         if _DATA_FILE.fullmatch(name):
           tf.io.gfile.remove(os.path.join(self.path, name))
-      tf.io.gfile.makedirs(self._work)
-      with tf.io.gfile.GFile(os.path.join(self._work, 'unfinished'), 'w') as mark:
+      tf.io.gfile.makedirs(os.path.join(self.path, _WORK))
+      with tf.io.gfile.GFile(
+          os.path.join(self.path, _WORK, 'unfinished'), 'w') as mark:
         mark.write('official_ext.prepare\n')
-      self.spill_dir = tempfile.mkdtemp(prefix='official_ext_prepare_')
-      return
-    self._was_there = os.path.isdir(self.path)
-    shutil.rmtree(self._work, ignore_errors=True)
-    for name in self._names():
-      if _DATA_FILE.fullmatch(name):
-        os.remove(os.path.join(self.path, name))
+      self._work = tempfile.mkdtemp(prefix='official_ext_prepare_')
+    else:
+      self._was_there = os.path.isdir(self.path)
+      self._work = os.path.join(self.path, _WORK)
+      shutil.rmtree(self._work, ignore_errors=True)
+      for name in self._names():
+        if _DATA_FILE.fullmatch(name):
+          os.remove(os.path.join(self.path, name))
     self.spill_dir = os.path.join(self._work, 'spill')
     os.makedirs(self.spill_dir)
 
   def shard_path(self, name: str) -> str:
-    """Where to write a shard until `finish`."""
-    return os.path.join(self.path if self._remote else self._work, name)
+    """Where to write a shard until `finish`; always local."""
+    return os.path.join(self._work, name)
 
   def finish(self, manifest: Manifest, vocab_bytes: bytes) -> None:
     """Puts everything in its place, the manifest last."""
-    if self._remote:
-      import tensorflow as tf
-      with tf.io.gfile.GFile(
-          os.path.join(self.path, VOCABULARY_FILE), 'wb') as file:
-        file.write(vocab_bytes)
-      manifest.write(self.path)
-      self._remove_work()
-      return
-    for split in manifest.splits.values():
-      for shard in split.shards:
-        os.replace(self.shard_path(shard.file),
-                   os.path.join(self.path, shard.file))
     with open(self.shard_path(VOCABULARY_FILE), 'wb') as file:
       file.write(vocab_bytes)
-    os.replace(self.shard_path(VOCABULARY_FILE),
-               os.path.join(self.path, VOCABULARY_FILE))
+    names = [shard.file for split in manifest.splits.values()
+             for shard in split.shards]
+    for name in [*names, VOCABULARY_FILE]:
+      destination = os.path.join(self.path, name)
+      if self._remote:
+        import tensorflow as tf
+        tf.io.gfile.copy(self.shard_path(name), destination, overwrite=True)
+      else:
+        os.replace(self.shard_path(name), destination)
     manifest.write(self.path)
-    self._remove_work()
+    shutil.rmtree(self._work, ignore_errors=True)
+    if self._remote:
+      tf.io.gfile.rmtree(os.path.join(self.path, _WORK))
 
   def abandon(self) -> None:
     """Removes what an unfinished preparation wrote."""
-    if self._remote:
-      shutil.rmtree(self.spill_dir, ignore_errors=True)
-      return  # The mark stays: shards may be there.
-    self._remove_work()
-    if not self._was_there and not self._names():
-      os.rmdir(self.path)
-
-  def _remove_work(self) -> None:
-    if self._remote:
-      import tensorflow as tf
-      tf.io.gfile.rmtree(self._work)
-      shutil.rmtree(self.spill_dir, ignore_errors=True)
-    else:
+    if self._work:
       shutil.rmtree(self._work, ignore_errors=True)
+    # The mark of a remote one stays: some of its shards may be there.
+    if not self._remote and not self._was_there and not self._names():
+      os.rmdir(self.path)
 
   def _names(self) -> list[str]:
     if self._remote:

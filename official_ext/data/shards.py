@@ -11,6 +11,7 @@ import os
 
 import numpy as np
 
+from official_ext.data import partial_tensorflow
 from official_ext.data.manifest import Shard
 from official_ext.data.reader import file_sha256
 from official_ext.data.reader import file_size
@@ -50,19 +51,18 @@ def write_shard(directory: str, split: str, number: int, num_shards: int,
     number: of the shard.
     num_shards: as for `spill_rows`.
     dtype: the rows'.
-    output_path: the TFRecord file to write; it may be remote.
+    output_path: the TFRecord file to write.
     sort_bytes: rows sorted in memory at once.
 
   Returns:
     The shard's entry in the manifest.
   """
-  import tensorflow as tf
   spills = sorted(glob.glob(os.path.join(
       glob.escape(directory), f'{split}-{number:05d}-*.rows')))
   low = -(-(number << 32) // num_shards) << 32
   high = -(-((number + 1) << 32) // num_shards) << 32
   examples = 0
-  with tf.io.TFRecordWriter(output_path) as writer:
+  with partial_tensorflow.record_writer(output_path) as writer:
     for rows in _sorted_pieces(spills, low, high, dtype, sort_bytes):
       for start in range(0, len(rows), _BATCH_ROWS):
         for record in serialize_rows(rows[start:start + _BATCH_ROWS]):

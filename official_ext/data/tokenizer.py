@@ -2,10 +2,9 @@
 
 from typing import Sequence
 
-import numpy as np
 import tensorflow as tf
-import tensorflow_text as tf_text
 
+from official_ext.data import partial_tensorflow
 from official_ext.data.vocabulary import check_vocabulary
 from official_ext.data.vocabulary import read_vocabulary
 
@@ -34,9 +33,8 @@ class Tokenizer(tf.Module):
     self.cls_id = index['[CLS]']
     self.sep_id = index['[SEP]']
     self.mask_id = index['[MASK]']
-    self._tokenizer = tf_text.FastBertTokenizer(
-        list(vocabulary), token_out_type=tf.int32,
-        lower_case_nfd_strip_accents=lower_case)
+    self._tokenizer = partial_tensorflow.fast_bert_tokenizer(
+        vocabulary, lower_case)
 
   def __call__(self, texts) -> tf.RaggedTensor:
     """Pieces of each text.
@@ -64,21 +62,6 @@ class Tokenizer(tf.Module):
         tf.fill([tf.size(parts.flat_values), 1], self.mask_id)))
     joined = tf.concat([tokens, masks], axis=2).merge_dims(1, 2)
     return joined[:, :-1]  # A mask between the parts, none after the last.
-
-  def encode(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Pieces of many texts, as flat arrays.
-
-    Args:
-      texts: strings; what UTF-8 cannot hold (a lone surrogate) becomes "?".
-
-    Returns:
-      ids int32 [tokens], and row_splits int64 [texts + 1]: the ids of text i
-      are `ids[row_splits[i]:row_splits[i + 1]]`.
-    """
-    ragged = self(tf.constant(
-        [text.encode('utf-8', 'replace') for text in texts], tf.string,
-        shape=[len(texts)]))
-    return ragged.values.numpy(), ragged.row_splits.numpy()
 
 
 def build_tokenizer(vocabulary: str | Sequence[str], *,

@@ -1,6 +1,6 @@
 """Worker processes that import TensorFlow once between them.
 
-A fork server imports TensorFlow, before any of its threads exist, and workers
+A fork server imports what they need of it, before any of its threads exist, and workers
 are forked from it: they start at once, and share the memory of its libraries.
 """
 
@@ -11,6 +11,7 @@ from multiprocessing import forkserver
 import os
 from typing import Any, Callable, Sequence
 
+from official_ext.data import partial_tensorflow
 from official_ext.data.chunks import ChunkMaker
 
 _maker: ChunkMaker | None = None
@@ -95,10 +96,8 @@ def _initialize(*maker_arguments: Any) -> None:
 
 
 def _initialize_process(*maker_arguments: Any) -> None:
-  import tensorflow as tf
-  # As many processes as cores: one thread each.
-  tf.config.threading.set_intra_op_parallelism_threads(1)
-  tf.config.threading.set_inter_op_parallelism_threads(1)
+  partial_tensorflow.load()
+  partial_tensorflow.use_one_thread()
   _initialize(*maker_arguments)
 
 
