@@ -58,5 +58,7 @@ def speedup(fraction: float) -> str:
 
 
 def tiny(value: float) -> str:
-  """A difference that ought to be zero: `1.2e-07`, or `0`."""
-  return '0' if value == 0 else f'{value:.1e}'
+  """A difference that ought to be zero: `1.2e-07`, `0.35`, or `0`."""
+  if value == 0 or abs(value) >= 0.01:
+    return three_digits(value)
+  return f'{value:.1e}'

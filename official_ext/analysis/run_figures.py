@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import io
+import itertools
 
 from matplotlib import ticker
 from matplotlib.axes import Axes
@@ -21,7 +22,7 @@ HELD_OUT = '#b4451f'
 STAGE_TINTS = ('#f4f6f9', '#e9edf3')
 
 _DOTS_PER_INCH = 160
-_WIDE, _HALF = (9.6, 4.0), (6.4, 4.0)
+_WIDE, _HALF = (9.6, 4.0), (5.6, 3.8)
 # Share of the height above the curves that the stages' names get.
 _HEADROOM = 0.16
 
@@ -117,10 +118,13 @@ def _plot_curves(axes: Axes, run: RunSummary, x_key: str, x_factor: float,
   axes.plot(*points(run.train), color=TRAIN, linewidth=1.8, label='training',
             solid_joinstyle='round', zorder=3,
             marker='o' if len(run.train) < 2 else None, markersize=4)
-  axes.plot(*points(run.held_out), color=HELD_OUT, linewidth=1.2,
-            linestyle=(0, (1, 1.6)), marker='o', markersize=5.5,
-            markeredgecolor='white', markeredgewidth=0.9, label='held out',
-            zorder=4)
+  axes.plot(*points(run.held_out), color=HELD_OUT, linestyle='', marker='o',
+            markersize=6, markeredgecolor='white', markeredgewidth=0.9,
+            label='held out', zorder=5)
+  for before, after in itertools.pairwise(run.held_out):
+    # The jump of a growth. Between growths there is nothing to connect.
+    if before['step'] == after['step']:
+      axes.plot(*points([before, after]), color=HELD_OUT, linewidth=1.4, zorder=4)
 
 
 def _mark_commonest_token(axes: Axes, run: RunSummary) -> None:
