@@ -1,5 +1,8 @@
 """Every gin file that ships binds, validates and says how it is used."""
 
+import ast
+import dataclasses
+import pathlib
 import re
 import shlex
 
@@ -8,9 +11,11 @@ import pytest
 from official_ext import gin_source
 from official_ext.configuration import load_config
 from official_ext.growth.architecture import Architecture
+from official_ext.mistakes import ConfigurationError
 from official_ext.schedules import compound_grow
 from official_ext.schedules import scratch
 from official_ext.schedules import stack
+from official_ext.training.run_config import PretrainConfig
 
 FILES = gin_source.packaged_files()
 
@@ -145,3 +150,28 @@ def test_knobs_of_an_include_can_be_turned_on_the_command_line():
   assert config.schedule == compound_grow(ffn_sharing=4)
   assert config.architecture.vocab_size == 8192
   assert config.architecture.sequence_length == 128
+
+
+def test_the_documentation_lists_every_parameter_and_its_default():
+  docs = pathlib.Path(gin_source.__file__).parents[1] / 'docs' / 'configure.md'
+  rows = [line.split('|')[1:3] for line in docs.read_text().splitlines()
+          if line.startswith('| `')]
+  documented = {
+      name: default.strip().strip('`') for names, default in rows
+      for name in re.findall(r'`(\w+)`', names)}
+  for field in dataclasses.fields(PretrainConfig):
+    stated = documented[field.name]
+    if field.default in (dataclasses.MISSING, None) and stated == 'required':
+      continue
+    assert ast.literal_eval(stated) == field.default, field.name
+
+
+def test_the_mistakes_in_the_documentation_are_real():
+  docs = pathlib.Path(gin_source.__file__).parents[1] / 'docs' / 'configure.md'
+  shown = docs.read_text().split('error: 4 mistakes:\n')[1].split('```')[0]
+  with pytest.raises(ConfigurationError) as caught:
+    load_config(['experiments/quickstart.gin'],
+                ['train.data_dir = gs://bucket/data', 'BATCHSIZE = 64',
+                 'train.num_stepz = 9'])
+  assert [line.strip() for line in shown.splitlines()] == list(
+      caught.value.mistakes)
