@@ -156,8 +156,8 @@ def _header(imports: Sequence[tuple[str, str]]) -> str:
 def _check(bindings: GinBindings, require_directories: bool) -> None:
   """Binds and builds as much of the run as can be; adds to `bindings.mistakes`."""
   bound = bindings.of(_TRAIN)
-  sound = {name for name, binding in bound.items()
-           if bindings.examine(binding, f'train.{name}')}
+  sound = [name for name, binding in bound.items()
+           if bindings.examine(binding, f'train.{name}')]
   bindings.find_missing(_TRAIN)
   bindings.bind()
   values = {}
