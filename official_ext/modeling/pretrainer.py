@@ -121,9 +121,12 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
     fresh = models.BertPretrainerV2(
         **_parts(architecture, **dict(self._options)), name=self.name)
     self.architecture = architecture
+    # In the constructor's order, which is the order of the variables: sums over
+    # all gradients then come out alike in a grown and in a fresh model, to the
+    # bit.
     self.encoder_network = fresh.encoder_network
-    self.masked_lm = fresh.masked_lm
     self.classification_heads = list(fresh.classification_heads)
+    self.masked_lm = fresh.masked_lm
     self.inputs = dict(fresh.inputs)
     self.train_function = None
     self.train_tf_function = None

@@ -30,6 +30,14 @@ class GrowthObserver:
     """The model has grown; `record` says how, see `ProgressiveGrowth`."""
 
 
+@dataclasses.dataclass
+class FirstExecutions:
+  """What went into tracing and compiling, and must not count as step time."""
+
+  seconds: float = 0.0
+  steps: int = 0
+
+
 class ProgressiveGrowth(tf_keras.callbacks.Callback):
   """Takes a model through the stages of a schedule within one `fit`.
 
@@ -53,6 +61,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     records: one dictionary a growth: step, stage_from, stage_to, from, to,
       operators, preserves, max_logit_difference, seconds.
     seconds: time spent in growths, observers included.
+    tracing: the executions that were the first of their compiled function.
     observer: told before and after each growth.
   """
 
@@ -95,12 +104,14 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     self.step = 0
     self.records: list[dict[str, Any]] = []
     self.seconds = 0.0
+    self.tracing = FirstExecutions()
     self._optimizer_growth = optimizer_growth
     self._noise_scale = noise_scale
     self._seed = seed
     self.observer = observer or GrowthObserver()
     self._probe = probe
     self._run_steps = None
+    self._is_fresh = True
     # Nothing here reads the logs, so Keras need not fetch them every step.
     self._supports_tf_logs = True
 
@@ -124,6 +135,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
           f'{self.model.architecture}; build it with '
           '`ProgressiveGrowth.stage.architecture`.')
     self._run_steps = self.model.train_function
+    self._is_fresh = True
     self.model.train_function = self._run_execution
 
   def on_train_end(self, logs=None):
@@ -142,7 +154,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
       steps = min(remaining, max(1, self.stage.end_step - self.step))
       if steps != planned:
         steps_variable.assign(steps)
-      logs = self._run_steps(iterator)
+      logs = self._run_timed(iterator, steps)
       if steps != planned:
         steps_variable.assign(planned)
       ended = self.stage
@@ -150,6 +162,16 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
       remaining -= steps
       if self.stage is not ended:
         self._grow(ended, self.stage)
+    return logs
+
+  def _run_timed(self, iterator, steps):
+    if not self._is_fresh:
+      return self._run_steps(iterator)
+    start = time.monotonic()
+    logs = self._run_steps(iterator)
+    self.tracing.seconds += time.monotonic() - start
+    self.tracing.steps += steps
+    self._is_fresh = False
     return logs
 
   def _grow(self, source, target) -> None:
@@ -172,6 +194,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     with self.model.distribute_strategy.scope():
       self._replace_model(source, target)
     self._run_steps = self.model.make_train_function(force=True)
+    self._is_fresh = True
     self.model.train_function = self._run_execution
     self.model.test_function = self.model.predict_function = None
     record['max_logit_difference'] = _max_difference(
@@ -217,10 +240,10 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     return optimizer
 
   def learning_rate(self) -> float:
-    """The learning rate of the step that comes next."""
+    """The learning rate of the newest step."""
     optimizer = self.model.optimizer
     rate = optimizer.learning_rate
-    return float(rate(optimizer.iterations) if callable(rate) else rate)
+    return float(rate(optimizer.iterations - 1) if callable(rate) else rate)
 
   def stage_seed(self, index: int) -> int:
     """Seed of everything random in the stage with this index."""
@@ -232,12 +255,15 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
       return None
     model, strategy = self.model, self.model.distribute_strategy
 
-    @tf.function
     def logits(features):
       return strategy.run(
           lambda batch: unpooled_logits(model, batch), args=(features,))
 
-    replicas = strategy.experimental_local_results(logits(dict(self._probe)))
+    features = dict(self._probe)
+    # A concrete function: this one is made anew for every model on purpose,
+    # and TensorFlow warns of that where a plain call traces it.
+    compiled = tf.function(logits).get_concrete_function(features)
+    replicas = strategy.experimental_local_results(compiled(features))
     return np.asarray(replicas[0], np.float64)
 
 

@@ -1,6 +1,7 @@
 """Watches a run: progress bar, metrics, TensorBoard, evaluation, checkpoints."""
 
 from collections.abc import Callable
+import dataclasses
 import math
 import sys
 import time
@@ -61,6 +62,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._logged_step = self._saved_step = 0
     self._interval_start = 0.0
     self._loss_before = None
+    self._counted_tracing = progressive_growth.FirstExecutions()
     self._bar = None
     self._writers = {}
 
@@ -155,17 +157,29 @@ class RunRecorder(tf_keras.callbacks.Callback,
     steps = step - self._logged_step
     self._train_flops += steps * self._flops_per_step(stage.architecture)
     record = self._position(stage) | {'split': 'train'} | metrics | {
-        'learning_rate': learning_rate,
-        'step_seconds': seconds / steps,
-        'tokens_per_second': steps * self._tokens_per_step / seconds}
+        'learning_rate': learning_rate} | self._speed(seconds, steps)
     self._write(record)
     self._bar.set_postfix_str(
         f'{stage.name} loss {metrics["loss"]:.3f} '
-        f'{record["tokens_per_second"]:,.0f} tokens/s')
+        f'{record["tokens_per_second"] or 0:,.0f} tokens/s')
     if self._bar.disable:
       self._say(self._line(record))
     self._logged_step = step
     self._interval_start = self._clock()
+
+  def _speed(self, seconds: float, steps: int) -> dict[str, float | None]:
+    """Step time and throughput of an interval, without what was tracing."""
+    tracing = dataclasses.replace(self._growth.tracing)
+    tracing_seconds = tracing.seconds - self._counted_tracing.seconds
+    timed_steps = steps - (tracing.steps - self._counted_tracing.steps)
+    self._counted_tracing = tracing
+    if timed_steps <= 0:
+      return {'step_seconds': None, 'tokens_per_second': None,
+              'tracing_seconds': tracing_seconds}
+    step_seconds = (seconds - tracing_seconds) / timed_steps
+    return {'step_seconds': step_seconds,
+            'tokens_per_second': self._tokens_per_step / step_seconds,
+            'tracing_seconds': tracing_seconds}
 
   def _log_evaluation(self, moment: str, stage=None) -> dict[str, float]:
     stage = stage or self._growth.stage
@@ -198,11 +212,13 @@ class RunRecorder(tf_keras.callbacks.Callback,
 
   def _line(self, record: dict[str, Any]) -> str:
     total = self._growth.stages[-1].end_step
-    left = (total - record['step']) * record['step_seconds']
-    return (f'step {record["step"]}/{total} {record["stage_name"]} '
+    line = (f'step {record["step"]}/{total} {record["stage_name"]} '
             f'loss {record["loss"]:.4f} '
-            f'accuracy {record["masked_lm_accuracy"]:.4f} '
-            f'{record["tokens_per_second"]:,.0f} tokens/s '
+            f'accuracy {record["masked_lm_accuracy"]:.4f}')
+    if record['step_seconds'] is None:
+      return line
+    left = (total - record['step']) * record['step_seconds']
+    return (f'{line} {record["tokens_per_second"]:,.0f} tokens/s, '
             f'{left:.0f} s left at this pace')
 
   def _say(self, line: str) -> None:
