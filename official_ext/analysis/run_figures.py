@@ -72,8 +72,8 @@ def _by_walltime(run: RunSummary) -> bytes:
   figure, axes = _new_figure(_HALF)
   is_estimated = run.is_finished and run.walltime_speedup is not None
   last = run.wall_seconds or 1.0
-  # What the run itself spent on evaluation and growth is granted to both.
-  full = last + (run.full_model_seconds - run.step_seconds if is_estimated else 0)
+  # As if evaluation and start-up grew alike, so that the page has one number.
+  full = last * (1 + run.walltime_speedup) if is_estimated else last
   factor, unit = quantities.seconds_scale_of(max(last, full))
   _plot_curves(axes, run, 'wall_seconds', factor, 'loss')
   ends = [_wall_seconds_at_end(run, stage) / factor for stage in run.stages]
@@ -86,8 +86,8 @@ def _by_walltime(run: RunSummary) -> bytes:
 
 
 def _wall_seconds_at_end(run: RunSummary, stage) -> float:
-  """When a stage ended; the last record's time if it has not."""
-  for record in run.train:
+  """When a stage ended; the last record's time if it is the last or goes on."""
+  for record in run.train if stage is not run.stages[-1] else ():
     if record['step'] >= stage.end_step and 'wall_seconds' in record:
       return record['wall_seconds']
   return run.wall_seconds or 0.0
@@ -120,7 +120,9 @@ def _plot_curves(axes: Axes, run: RunSummary, x_key: str, x_factor: float,
             marker='o' if len(run.train) < 2 else None, markersize=4)
   axes.plot(*points(run.held_out), color=HELD_OUT, linestyle='', marker='o',
             markersize=6, markeredgecolor='white', markeredgewidth=0.9,
-            label='held out', zorder=5)
+            label='held out', zorder=5,
+            # The last point lies on the edge.
+            clip_on=False)
   for before, after in itertools.pairwise(run.held_out):
     # The jump of a growth. Between growths there is nothing to connect.
     if before['step'] == after['step']:
@@ -142,10 +144,18 @@ def _mark_full_model(axes: Axes, run: RunSummary, full: float, spent: float,
     return
   axes.axvline(full, color=MUTED, linewidth=1.2, linestyle=(0, (5, 3)), zorder=2)
   text = 'full model,\nevery step' + (f'\n({note})' if note else '')
+  where = axes.get_xaxis_transform()
   axes.annotate(
-      text, (full, 0.5), xycoords=('data', 'axes fraction'), xytext=(-7, 0),
+      text, (full, 0.62), xycoords=where, xytext=(-7, 0),
       textcoords='offset points', ha='right', va='center', fontsize=9.5,
       color=MUTED, linespacing=1.35)
+  if full > 1.25 * spent:
+    axes.annotate(
+        '', (full, 0.36), xytext=(spent, 0.36), xycoords=where, textcoords=where,
+        arrowprops=dict(arrowstyle='<->', color=INK, linewidth=1, shrinkA=3,
+                        shrinkB=3))
+    axes.text((full + spent) / 2, 0.385, quantities.speedup(full / spent - 1),
+              transform=where, ha='center', va='bottom', fontsize=11, color=INK)
 
 
 def _finish(axes: Axes, run: RunSummary, stage_ends: Sequence[float],

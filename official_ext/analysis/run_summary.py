@@ -129,7 +129,11 @@ class RunSummary:
     """`full_model_flops / flops - 1`; 1.02 is +102 %."""
     return flops.schedule_speedup(
         self.stages, self.num_predictions,
-        has_next_sentence=_has_next_sentence(self.schedule))
+        has_next_sentence=self.has_next_sentence)
+
+  @property
+  def has_next_sentence(self) -> bool:
+    return _has_next_sentence(self.schedule)
 
   @property
   def step_seconds(self) -> float | None:

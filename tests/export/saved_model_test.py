@@ -13,6 +13,7 @@ import tensorflow as tf
 from official_ext.data.tokenizer import build_tokenizer
 from official_ext.export.filled_masks import filled_masks_table
 from official_ext.export.saved_model import export_saved_model
+from official_ext.export.serving_module import ServingModule
 from official_ext.modeling import weights
 from tests.export import tiny_run
 
@@ -151,12 +152,13 @@ def test_versions_are_numbered_and_half_written_ones_swept(tmp_path):
 
 def test_without_next_sentence_the_mean_is_pooled(tmp_path):
   model = tiny_run.write_run(tmp_path, use_next_sentence=False)
-  loaded = tf.saved_model.load(export_saved_model(
-      str(tmp_path), signatures=['embed'])).signatures['embed']
+  module = ServingModule(
+      model, build_tokenizer(tiny_run.PIECES), str(tmp_path / 'vocab.txt'),
+      sequence_length=LENGTH, max_masks=tiny_run.NUM_PREDICTIONS)
   inputs = _inputs(TEXTS[:1])
   num_tokens = sum(inputs['input_mask'][0])
   sequence = model({name: tf.constant(rows) for name, rows in inputs.items()},
                    training=False)['sequence_output'].numpy()
   np.testing.assert_allclose(
-      loaded(text=tf.constant(TEXTS[:1]))['pooled_output'][0],
+      module.embed(tf.constant(TEXTS[:1]))['pooled_output'][0],
       sequence[0, :num_tokens].mean(axis=0), atol=1e-5)
