@@ -1,10 +1,10 @@
 """Growing weights: exact operators keep the logits, others follow a formula."""
 
 import numpy as np
-import numpy_bert
 import pytest
 
 from official_ext import growth
+from tests.growth import numpy_bert
 
 SMALL = growth.Architecture(
     num_layers=2, hidden_size=4, num_heads=2, head_size=3, inner_size=8,
