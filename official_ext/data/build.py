@@ -1,6 +1,7 @@
 """The whole preparation, from input files to manifest, in order."""
 
 import collections
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -129,17 +130,16 @@ def _read(files: Sequence[InputFile], max_input_bytes: int | None,
   """Yields each block, and the stored bytes read up to there."""
   text_bytes = stored_bytes = 0
   for file in files:
-    stream = open_stream(file)
-    for block in read_blocks(file, stream):
-      if max_input_bytes is not None and text_bytes >= max_input_bytes:
-        break
-      text_bytes += len(block.data)
-      yield block, stored_bytes + stream.bytes_read
-    while stream.read(1 << 20):  # To hash a file that was not read to its end.
-      pass
-    stored_bytes += stream.bytes_read
-    hashes.append(stream.sha256())
-    stream.close()
+    with contextlib.closing(open_stream(file)) as stream:
+      for block in read_blocks(file, stream):
+        if max_input_bytes is not None and text_bytes >= max_input_bytes:
+          break
+        text_bytes += len(block.data)
+        yield block, stored_bytes + stream.bytes_read
+      while stream.read(1 << 20):  # To hash what was not worked on, too.
+        pass
+      stored_bytes += stream.bytes_read
+      hashes.append(stream.sha256())
 
 
 def _spill_corpus(workers: Workers, files: Sequence[InputFile],

@@ -242,9 +242,9 @@ def _paragraphs(docstring: str):
 
 def _plain_text(lines: Sequence[str]) -> str | None:
   """The paragraph as one line of plain text; None if it is not prose."""
-  text = _LINK.sub('', ' '.join(lines))
-  text = _MARKUP.sub(lambda m: next(g for g in m.groups() if g is not None), text)
-  words = text.split()
+  text = _MARKUP.sub(
+      lambda m: next(g for g in m.groups() if g is not None), ' '.join(lines))
+  words = _LINK.sub('', text).split()
   if len(words) < _MIN_WORDS:
     return None
   plain = sum(1 for word in words if _WORD.match(word))

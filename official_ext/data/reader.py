@@ -5,6 +5,7 @@ tokenising a block is a worker's job. A block is about `BLOCK_BYTES` long
 whatever the size of the file, which is what bounds the memory.
 """
 
+import contextlib
 import dataclasses
 import glob
 import gzip
@@ -18,7 +19,7 @@ BLOCK_BYTES = 1 << 20
 # A document longer than this is cut, at a line's end where it can be.
 MAX_DOCUMENT_BYTES = 4 << 20
 # A JSON record has to be parsed whole.
-MAX_JSON_RECORD_BYTES = 64 << 20
+MAX_JSON_RECORD_BYTES = 16 << 20
 
 _SUFFIXES = {
     '.txt': ('txt', False),
@@ -150,11 +151,10 @@ def open_stream(file: InputFile) -> HashingStream:
 
 def file_sha256(path: str) -> str:
   """Hash of a file's stored bytes."""
-  stream = open_stream(InputFile(path, '', False, 0))
-  while stream.read(BLOCK_BYTES):
-    pass
-  stream.close()
-  return stream.sha256()
+  with contextlib.closing(open_stream(InputFile(path, '', False, 0))) as stream:
+    while stream.read(BLOCK_BYTES):
+      pass
+    return stream.sha256()
 
 
 def read_blocks(file: InputFile, stream: HashingStream) -> Iterator[Block]:

@@ -5,6 +5,7 @@ of combining marks and emoji differs from tensorflow_text's).
 """
 
 import collections
+import contextlib
 import itertools
 import os
 import unicodedata
@@ -39,16 +40,13 @@ def sample_text(files: Sequence[InputFile],
   left_over = 0
   for file in chosen:
     wanted = share + left_over
-    stream = open_stream(file)
-    for block in read_blocks(file, stream):
-      for sentence in itertools.chain.from_iterable(parse_block(block)):
+    with contextlib.closing(open_stream(file)) as stream:
+      of_file = itertools.chain.from_iterable(
+          document for block in read_blocks(file, stream)
+          for document in parse_block(block))
+      while wanted > 0 and (sentence := next(of_file, None)) is not None:
         sentences.append(sentence)
         wanted -= len(sentence)
-        if wanted <= 0:
-          break
-      if wanted <= 0:
-        break
-    stream.close()
     left_over = max(0, wanted)
   return sentences
 
