@@ -99,6 +99,17 @@ class Architecture:
         query_pool_size=1, ffn_sharing=1, ffn_rank=None, sequence_length=None)
 
   def replace(self, **changes: Any) -> 'Architecture':
+    """A copy with changes.
+
+    `head_size` and `sequence_length` that equal their defaults follow the
+    fields they come from, unless they are given; other values are kept.
+    """
+    if (changes.keys() & {'hidden_size', 'num_heads'}
+        and self.head_size * self.num_heads == self.hidden_size):
+      changes.setdefault('head_size', None)
+    if 'max_positions' in changes and (
+        self.sequence_length == self.max_positions):
+      changes.setdefault('sequence_length', None)
     return dataclasses.replace(self, **changes)
 
   def pooled_slots(self, num_predictions: int) -> int:

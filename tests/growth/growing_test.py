@@ -1,5 +1,8 @@
 """Growing weights: exact operators keep the logits, others follow a formula."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -40,3 +43,125 @@ def test_widening_keeps_the_logits(case, dtype, tolerance, noise_scale):
       numpy_bert.forward(weights, inputs, range(2)),
       numpy_bert.forward(grown, inputs, range(2)), tolerance=tolerance)
   assert report.holds, report
+
+
+@pytest.mark.parametrize('noise_scale', [0.0, 0.01])
+def test_growth_is_repeatable_and_needs_no_order(noise_scale):
+  source, target = EXACT['all widths']
+  weights = numpy_bert.random_weights(growth.weight_specs(source))
+  backwards = dict(reversed(weights.items()))
+  first = growth.grow(weights, source, target, noise_scale=noise_scale)
+  second = growth.grow(backwards, source, target, noise_scale=noise_scale)
+  other = growth.grow(weights, source, target, noise_scale=noise_scale, seed=1)
+  assert list(first) == list(second) == list(growth.weight_specs(target))
+  for name in first:
+    np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+  name = 'layer_0/ffn/output/kernel'
+  assert np.array_equal(first[name], other[name]) == (noise_scale == 0)
+
+
+def test_nothing_is_shared_with_the_source():
+  weights = numpy_bert.random_weights(growth.weight_specs(SMALL))
+  grown = growth.grow(weights, SMALL, SMALL)
+  for name in weights:
+    np.testing.assert_array_equal(grown[name], weights[name])
+    assert not np.shares_memory(grown[name], weights[name])
+
+
+def test_the_next_sentence_head_is_optional_as_a_whole():
+  target = SMALL.replace(num_layers=3)
+  weights = numpy_bert.random_weights(
+      growth.weight_specs(SMALL, has_next_sentence=False))
+  assert set(growth.grow(weights, SMALL, target)) == set(
+      growth.weight_specs(target, has_next_sentence=False))
+
+
+@pytest.mark.parametrize('depth, layers', [
+    ('append', (0, 1, 2, 0, 1)), ('top', (0, 1, 2, 1, 2))])
+def test_depth_with_everything_else_follows_its_formula(depth, layers):
+  source = SMALL.replace(num_layers=3, ffn_sharing=4, query_pool_size=2)
+  target = SMALL.replace(num_layers=5)
+  weights = numpy_bert.random_weights(growth.weight_specs(source))
+  grown = growth.grow(weights, source, target, depth=depth)
+  inputs = numpy_bert.random_inputs(source)
+  # The grown model is the small one with its blocks run in another order.
+  assert growth.compare(
+      numpy_bert.forward(weights, inputs, layers),
+      numpy_bert.forward(grown, inputs, range(5)), tolerance=1e-12).holds
+  assert not growth.preserves_function(source, target)
+  assert not growth.weight_growth_preserves(source, target)
+
+
+def test_every_refusal_is_listed_at_once():
+  source = SMALL.replace(num_layers=4)
+  target = growth.Architecture(
+      num_layers=3, hidden_size=6, num_heads=1, head_size=2, inner_size=4,
+      vocab_size=12, max_positions=9, query_pool_size=2, ffn_rank=2,
+      sequence_length=7)
+  weights = numpy_bert.random_weights(growth.weight_specs(source))
+  weights['pooler/kernal'] = weights.pop('pooler/kernel')
+  weights['pooler/bias'] = np.zeros(5)
+  with pytest.raises(growth.GrowthError) as caught:
+    growth.grow(weights, source, target, depth='middle', noise_scale=-1)
+  message = str(caught.value)
+  assert '\n' not in message
+  for part in (
+      'noise_scale is -1; give a number of at least 0',
+      "depth 'middle' is unknown; choose one of ['append', 'top']",
+      'num_layers shrinks from 4 to 3; give at least 4',
+      'num_heads shrinks from 2 to 1; give at least 2',
+      'stored_inner_size shrinks from 8 to 4; give at least 8',
+      'sequence_length shrinks from 8 to 7; give at least 8',
+      'vocab_size changes from 11 to 12; keep 11',
+      'max_positions changes from 8 to 9; keep 8',
+      'head_size changes from 3 to 2; keep 3',
+      'hidden_size 6 is not a multiple of 4, which breaks the LayerNorm',
+      'query_pool_size rises from 1 to 2, which is a smaller model',
+      'ffn_rank of the target is 2, which cannot be grown yet; give None',
+      'missing pooler/kernel, unknown pooler/kernal',
+      'pooler/bias (5,) (expected (4,))'):
+    assert part in message
+
+
+def test_moments_of_another_model_are_refused_on_both_sides():
+  first = numpy_bert.random_weights(growth.weight_specs(SMALL))
+  second = dict(first)
+  del second['embeddings/word']
+  first['stray'] = np.zeros(3)
+  with pytest.raises(growth.GrowthError) as caught:
+    growth.grow_moments(first, second, SMALL, SMALL)
+  assert 'first moment names do not match' in str(caught.value)
+  assert 'missing none, unknown stray' in str(caught.value)
+  assert 'second moment names do not match' in str(caught.value)
+  assert 'missing embeddings/word, unknown none' in str(caught.value)
+
+
+def test_operators_are_described():
+  source = SMALL.replace(num_layers=1, ffn_sharing=4, query_pool_size=2)
+  assert growth.describe_operators(source, SMALL) == [
+      'ffn_sharing 4 -> 1', 'depth 1 -> 2 (append)', 'query_pool 2 -> 1']
+  assert growth.describe_operators(SMALL, SMALL) == []
+  pooled = SMALL.replace(query_pool_size=2)
+  assert not growth.preserves_function(pooled, SMALL)
+  assert growth.weight_growth_preserves(pooled, SMALL)
+
+
+def test_parity_never_hides_a_nan():
+  report = growth.compare(
+      {'a': np.ones(2), 'b': np.array([1.0, np.nan]), 'c': np.ones(2)},
+      {'a': np.zeros(2), 'b': np.ones(2), 'c': np.zeros(2)}, tolerance=9.0)
+  assert report.where == 'b' and not report.holds
+  assert growth.max_difference(np.array([1.0, 4.0]), np.array([1.0, 2.0])) == 2
+  with pytest.raises(ValueError, match="outputs \\['a'\\] against \\['b'\\]"):
+    growth.compare({'a': np.ones(1)}, {'b': np.ones(1)}, tolerance=0.0)
+  with pytest.raises(ValueError, match=r'shapes \(1,\) and \(2,\)'):
+    growth.max_difference(np.ones(1), np.ones(2))
+
+
+def test_growth_and_schedules_do_not_load_tensorflow():
+  code = ('import sys, time, numpy; start = time.process_time()\n'
+          'import official_ext.growth, official_ext.schedules\n'
+          'assert time.process_time() - start < 0.5\n'
+          'assert "tensorflow" not in sys.modules\n'
+          'assert "official" not in sys.modules')
+  subprocess.run([sys.executable, '-c', code], check=True)
