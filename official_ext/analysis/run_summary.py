@@ -31,9 +31,7 @@ class StageSummary:
     flops_per_step: training FLOPs of one step, whole batch.
     steps_done: steps that have been recorded.
     step_seconds: typical seconds a step; None before the first measurement.
-    step_seconds_include_tracing: nothing later than the stage's first interval
-      was measured, and that one includes tracing the graph.
-    train_seconds: seconds spent in the recorded steps.
+    train_seconds: seconds of the recorded steps, without tracing their graph.
   """
 
   index: int
@@ -46,7 +44,6 @@ class StageSummary:
   flops_per_step: int
   steps_done: int
   step_seconds: float | None
-  step_seconds_include_tracing: bool
   train_seconds: float
 
   @property
@@ -113,6 +110,11 @@ class RunSummary:
     seconds = [record['wall_seconds'] for record in self.train + self.held_out
                if record.get('wall_seconds') is not None]
     return max(seconds, default=None)
+
+  @property
+  def tracing_seconds(self) -> float:
+    """Seconds spent so far on tracing and compiling the stages' graphs."""
+    return sum(record.get('tracing_seconds') or 0.0 for record in self.train)
 
   @property
   def flops(self) -> int:
@@ -218,9 +220,9 @@ def _summarise_stages(schedule: Record, train: Sequence[Record]
   stages = []
   for index, stage in enumerate(schedule['stages']):
     architecture = Architecture(**stage['architecture'])
-    intervals = _intervals(schedule, stage, architecture, train)
-    # The first interval of a stage includes tracing (and compiling) its graph.
-    warm = [seconds for _, seconds in intervals[1:] or intervals]
+    intervals = _intervals(stage, train)
+    measured = [seconds for _, seconds in intervals if seconds is not None]
+    step_seconds = statistics.median(measured) if measured else None
     stages.append(StageSummary(
         index=index, name=stage.get('name') or f'stage {index}',
         start_step=stage['start_step'], end_step=stage['end_step'],
@@ -232,25 +234,21 @@ def _summarise_stages(schedule: Record, train: Sequence[Record]
             architecture, schedule['num_predictions'], schedule['batch_size'],
             has_next_sentence=_has_next_sentence(schedule)),
         steps_done=sum(steps for steps, _ in intervals),
-        step_seconds=statistics.median(warm) if warm else None,
-        step_seconds_include_tracing=len(intervals) == 1,
-        train_seconds=sum(steps * seconds for steps, seconds in intervals)))
+        step_seconds=step_seconds,
+        # Where a whole interval went into tracing, the typical time is put.
+        train_seconds=sum(
+            steps * (step_seconds if seconds is None else seconds)
+            for steps, seconds in intervals) if measured else 0.0))
   return tuple(stages)
 
 
-def _intervals(schedule: Record, stage: Record, architecture: Architecture,
-               train: Sequence[Record]) -> list[tuple[int, float]]:
-  """(steps, seconds a step) of each recorded interval of a stage."""
+def _intervals(stage: Record, train: Sequence[Record]
+               ) -> list[tuple[int, float | None]]:
+  """(steps, seconds a step if measured) of each interval of a stage."""
   intervals = []
   last = stage['start_step']
   for record in train:
-    if not last < record['step'] <= stage['end_step']:
-      continue
-    seconds = record.get('step_seconds')
-    if seconds is None and record.get('tokens_per_second'):
-      seconds = (schedule['batch_size'] * architecture.sequence_length
-                 / record['tokens_per_second'])
-    if seconds is not None:
-      intervals.append((record['step'] - last, seconds))
-    last = record['step']
+    if last < record['step'] <= stage['end_step']:
+      intervals.append((record['step'] - last, record.get('step_seconds')))
+      last = record['step']
   return intervals
