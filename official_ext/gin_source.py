@@ -191,8 +191,9 @@ def _add(text, place_of, source, including, read_text) -> None:
   """Adds the statements of a text, `place_of(line number)` naming each."""
   try:
     statements = _parse(text)
-  except (SyntaxError, tokenize.TokenError):
+  except (SyntaxError, tokenize.TokenError) as first_error:
     statements = []
+    known_mistakes = len(source.mistakes)
     for start, piece in _pieces(text):
       try:
         statements += _parse('\n' * (start - 1) + piece)
@@ -201,6 +202,9 @@ def _add(text, place_of, source, including, read_text) -> None:
         _add_unreadable(piece, error.msg, place_of(line), source)
       except tokenize.TokenError as error:
         _add_unreadable(piece, error.args[0], place_of(start), source)
+    if len(source.mistakes) == known_mistakes:
+      source.mistakes.append(
+          f'{place_of(1)}: cannot be parsed as a whole: {first_error.args[0]}')
   for statement in statements:
     place = place_of(statement.location.line_num)
     if isinstance(statement, config_parser.BindingStatement):
@@ -223,6 +227,11 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
   starts = [
       index for index, line in enumerate(lines)
       if line and not line.startswith(_CONTINUATION)]
+  said = [index for index, line in enumerate(lines)
+          if line.strip() and not line.strip().startswith('#')]
+  if said and said[0] not in starts:
+    # Nothing that it could continue.
+    starts.insert(0, said[0])
   for start, end in zip(starts, starts[1:] + [len(lines)]):
     # Comments between two statements belong to neither.
     yield start + 1, '\n'.join(lines[start:end]) + '\n'
@@ -237,6 +246,8 @@ def _add_unreadable(piece, message, place, source) -> None:
 
 def _explain(message: str, statement: str) -> str:
   """What is wrong with a statement, and how to write it."""
+  if statement[0] in ('"', "'"):
+    return 'a text, not a setting; drop the outer quotes'
   name, _, value = (part.strip() for part in statement.partition('='))
   value = value.split('#')[0].strip()
   if re.match(r'\w+://', value) or re.match(r'[/~.][\w/~.]', value):

@@ -249,6 +249,9 @@ SETTINGS = [
     (['train.num_steps 10'],
      ['--gin_params "train.num_steps 10": not a setting; write name.parameter = '
       'value']),
+    (["'train.num_steps = 10'"],
+     ['--gin_params "\'train.num_steps = 10\'": a text, not a setting; '
+      'drop the outer quotes']),
     (['import os'],
      ['--gin_params "import os": import os is not allowed, only official_ext.* '
       'is; make the run from Python to configure other code']),
