@@ -132,6 +132,10 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
     self.train_tf_function = None
     self.test_function = None
     self.predict_function = None
+    for metric in self.metrics:
+      # A metric remembers its last result, a tensor of the compiled function,
+      # and through it the whole old graph; an eager result takes its place.
+      metric.result()
     self._finish_network()
 
   def call(self, inputs):
