@@ -49,10 +49,11 @@ def _by_step(run: RunSummary, key: str, label: str, size: tuple[float, float],
   axes.set_xlim(0, run.num_steps)
   _plot_curves(axes, run, 'step', 1, key)
   if is_share:
-    axes.yaxis.set_major_formatter(ticker.PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(ticker.PercentFormatter(1))
     axes.set_ylim(bottom=0)
     _mark_commonest_token(axes, run)
   _finish(axes, run, [stage.end_step for stage in run.stages], 'steps', label)
+  axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
   axes.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
   return _png(figure)
 
@@ -140,7 +141,7 @@ def _mark_full_model(axes: Axes, run: RunSummary, full: float, spent: float,
                      note: str = '') -> None:
   """Where the same number of steps of the full model would end."""
   axes.set_xlim(0, max(full, spent) * 1.02)
-  if len(run.stages) < 2:
+  if len(run.stages) < 2 or full <= spent:
     return
   axes.axvline(full, color=MUTED, linewidth=1.2, linestyle=(0, (5, 3)), zorder=2)
   text = 'full model,\nevery step' + (f'\n({note})' if note else '')
