@@ -23,8 +23,8 @@ from official_ext.data.shards import spill_rows
 
 SPLITS = ('train', 'eval')
 # Tokens, padding included, that numpy works on at once: a [rows, seq_length]
-# int64 array of 16 MiB, of which a few live at a time.
-_TOKENS_AT_ONCE = 1 << 21
+# int64 array of 4 MiB, of which a few live at a time.
+_TOKENS_AT_ONCE = 1 << 19
 
 
 @dataclasses.dataclass(frozen=True)

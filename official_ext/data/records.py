@@ -83,10 +83,11 @@ def _packed_ints(values: np.ndarray) -> _Ragged:
   if values.dtype == bool or not values.size or values.max() < 0x80:
     return _all_valid(values.astype(np.uint8))
   num_bytes = -(-int(values.max()).bit_length() // 7)
-  shifts = np.arange(num_bytes) * 7
-  septets = values.astype(np.uint64)[:, :, None] >> shifts.astype(np.uint64)
-  more = septets >= 0x80
-  data = (septets & 0x7F | more.astype(np.uint64) << 7).astype(np.uint8)
+  # No id and no length needs more than 32 bits.
+  septets = values.astype(np.uint32)[:, :, None] >> np.arange(
+      0, 7 * num_bytes, 7, dtype=np.uint32)
+  more = (septets >= 0x80).view(np.uint8)
+  data = (septets & 0x7F).astype(np.uint8) | more << 7
   valid = septets > 0
   valid[:, :, 0] = True
   return data.reshape(len(values), -1), valid.reshape(len(values), -1)

@@ -18,10 +18,10 @@ from official_ext.data.reader import file_size
 from official_ext.data.records import serialize_rows
 
 # Rows sorted in memory at once; sorting takes about three times as much.
-SORT_BYTES = 64 << 20
+SORT_BYTES = 32 << 20
 _BUCKETS = 16
-# Rows serialised at once: a few megabytes.
-_BATCH_ROWS = 4096
+# Serialising takes some twenty bytes a token of the rows at hand.
+_TOKENS_AT_ONCE = 1 << 19
 
 
 def spill_rows(directory: str, split: str, num_shards: int,
@@ -62,10 +62,11 @@ def write_shard(directory: str, split: str, number: int, num_shards: int,
   low = -(-(number << 32) // num_shards) << 32
   high = -(-((number + 1) << 32) // num_shards) << 32
   examples = 0
+  step = max(1, _TOKENS_AT_ONCE // dtype['ids'].shape[0])
   with partial_tensorflow.record_writer(output_path) as writer:
     for rows in _sorted_pieces(spills, low, high, dtype, sort_bytes):
-      for start in range(0, len(rows), _BATCH_ROWS):
-        for record in serialize_rows(rows[start:start + _BATCH_ROWS]):
+      for start in range(0, len(rows), step):
+        for record in serialize_rows(rows[start:start + step]):
           writer.write(record)
       examples += len(rows)
   return Shard(os.path.basename(output_path), examples,

@@ -1,5 +1,6 @@
 """`python -m official_ext.prepare`: quick help, and errors of one line."""
 
+import os
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ from official_ext.data.workers import InProcess
 def _run(*arguments: str) -> subprocess.CompletedProcess:
   return subprocess.run(
       [sys.executable, '-m', 'official_ext.prepare', *arguments],
-      capture_output=True, text=True)
+      capture_output=True, text=True, env={
+          name: value for name, value in os.environ.items()
+          if name != 'TF_CPP_MIN_LOG_LEVEL'})  # Which conftest.py lowers.
 
 
 def test_help_is_quick_and_complete():
