@@ -81,7 +81,6 @@ def test_growth_reads_no_files_and_no_flags():
   assert not names & {'absl', 'argparse', 'gin', 'io', 'os', 'pathlib', 'shutil'}
 
 
-
 def _private_reaches(path: pathlib.Path) -> list[str]:
   """Private attributes that are taken from something else than self."""
   reaches = []
