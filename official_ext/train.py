@@ -37,14 +37,15 @@ def main() -> None:
 
   def flops_per_step(architecture):
     return flops.train_flops(
-        architecture, config.num_predictions, config.batch_size)
+        architecture, config.num_predictions, config.batch_size,
+        has_next_sentence=config.use_next_sentence)
 
   result = pretrain(
       config, config_text=config_text, flops_per_step=flops_per_step)
   print(f'held-out loss {result.metrics["loss"]:.4f}, '
         f'masked accuracy {result.metrics["masked_lm_accuracy"]:.4f} '
         '(always guessing the most frequent token: '
-        f'{result.most_frequent_token_accuracy:.4f}) after {result.step} steps')
+        f'{result.metrics["most_frequent_token_accuracy"]:.4f}) after {result.step} steps')
   print(f'report: {report.write_report(config.model_dir)}')
 
 

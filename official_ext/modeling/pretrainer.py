@@ -110,10 +110,11 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
   def replace_architecture(self, architecture: Architecture) -> None:
     """Replaces encoder and heads by fresh ones; the old are released.
 
-    Compiled functions are dropped, since they hold the old variables: within
-    `fit`, call `make_train_function(force=True)` next. The optimizer is left
-    as it is; its slots belong to the old variables, so give the model a new
-    one. Metrics and random state live on. Call under the strategy's scope.
+    Compiled functions are made anew, since they hold the old variables. The
+    optimizer is left as it is; its slots belong to the old variables, so give
+    the model a new one, and then call `make_train_function(force=True)` if
+    `fit` is running. Metrics and random state live on. Call under the
+    strategy's scope.
 
     Args:
       architecture: what the model becomes.
@@ -128,10 +129,14 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
     self.classification_heads = list(fresh.classification_heads)
     self.masked_lm = fresh.masked_lm
     self.inputs = dict(fresh.inputs)
-    self.train_function = None
-    self.train_tf_function = None
-    self.test_function = None
-    self.predict_function = None
+    # Made anew rather than set to None, which would leave the old functions
+    # tracked, and with them the old variables alive.
+    if self.train_function is not None:
+      self.make_train_function(force=True)
+    if self.test_function is not None:
+      self.make_test_function(force=True)
+    if self.predict_function is not None:
+      self.make_predict_function(force=True)
     for metric in self.metrics:
       # A metric remembers its last result, a tensor of the compiled function,
       # and through it the whole old graph; an eager result takes its place.

@@ -115,15 +115,14 @@ def read_moments(
 def create_moments(
     optimizer: tf_keras.optimizers.legacy.Optimizer, model: tf_keras.Model
 ) -> None:
-  """Creates the slots, zero; an optimizer left alone does so at its first step.
+  """Creates all the optimizer's variables, which it would do at its first step.
 
-  Needed before a checkpoint is restored, so that everything is matched then.
-  Call under the strategy's scope.
+  A restored checkpoint is then matched at once, and the training step is traced
+  once: TensorFlow traces a function again that has created variables. Call
+  under the strategy's scope.
   """
   _check_legacy(optimizer)
-  for slot_name in ('m', 'v'):
-    for variable in named_variables(model).values():
-      optimizer.add_slot(variable, slot_name)
+  optimizer._create_all_weights(list(named_variables(model).values()))
 
 
 def write_moments(

@@ -37,14 +37,12 @@ class PretrainResult:
 
   Attributes:
     step: steps done.
-    metrics: held-out metrics at the end.
-    most_frequent_token_accuracy: held-out masked accuracy of always guessing
-      the commonest token.
+    metrics: held-out metrics at the end, with `most_frequent_token_accuracy`,
+      the masked accuracy of always guessing the commonest token.
   """
 
   step: int
   metrics: dict[str, float]
-  most_frequent_token_accuracy: float
 
 
 def pretrain(config: PretrainConfig, *, config_text: str,
@@ -62,8 +60,8 @@ def pretrain(config: PretrainConfig, *, config_text: str,
     The held-out figures at the end.
 
   Raises:
-    ValueError: the run directory holds another run, or no checkpoint in it can
-      be read.
+    ValueError: the configuration has mistakes, the run directory holds another
+      run, or no checkpoint in it can be read.
     NonFiniteLossError: the loss became NaN or infinite.
   """
   manifest = Manifest.read(config.data_dir)
@@ -71,6 +69,8 @@ def pretrain(config: PretrainConfig, *, config_text: str,
   _seed(config)
   strategy = strategy or strategy_lib.build_strategy(
       config.strategy, tpu=config.tpu, num_replicas=config.num_replicas)
+  # Only now is it known how many replicas there are.
+  config.check(manifest, num_replicas=strategy.num_replicas_in_sync)
   is_chief = strategy_lib.is_chief(strategy)
 
   directory = RunDirectory(config.model_dir, is_chief=is_chief)
@@ -131,14 +131,12 @@ def pretrain(config: PretrainConfig, *, config_text: str,
               rows, seed=config.seed, start_step=step))
       model.fit(batches, steps_per_epoch=config.num_steps - step, verbose=0,
                 callbacks=[growth, recorder])
-    metrics = recorder.final_evaluation()
+    metrics = recorder.final_evaluation(
+        most_frequent_token_accuracy(loader.evaluation_batches(
+            BatchSlice(config.batch_size), eval_steps)))
   finally:
     recorder.close()
-  held_out = BatchSlice(config.batch_size)
-  return PretrainResult(
-      step=growth.step, metrics=metrics,
-      most_frequent_token_accuracy=most_frequent_token_accuracy(
-          loader.evaluation_batches(held_out, eval_steps)))
+  return PretrainResult(step=growth.step, metrics=metrics)
 
 
 def stage_optimizer(config: PretrainConfig) -> StageOptimizer:

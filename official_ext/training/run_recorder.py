@@ -107,12 +107,18 @@ class RunRecorder(tf_keras.callbacks.Callback,
     if step > self._saved_step:
       self._save()
 
-  def final_evaluation(self) -> dict[str, float]:
-    """Held-out metrics at the end of the run, made and recorded once."""
+  def final_evaluation(self, most_frequent_token_accuracy: float
+                       ) -> dict[str, float]:
+    """Held-out metrics at the end of the run, made and recorded once.
+
+    Args:
+      most_frequent_token_accuracy: recorded beside the model's own accuracy.
+    """
     for record in self._directory.records(run_directory.METRICS_FILE):
       if record.get('moment') == 'end':
         return record
-    return self._log_evaluation('end')
+    return self._log_evaluation(
+        'end', most_frequent_token_accuracy=most_frequent_token_accuracy)
 
   def close(self) -> None:
     """Ends the progress bar and flushes TensorBoard."""
@@ -181,9 +187,10 @@ class RunRecorder(tf_keras.callbacks.Callback,
             'tokens_per_second': self._tokens_per_step / step_seconds,
             'tracing_seconds': tracing_seconds}
 
-  def _log_evaluation(self, moment: str, stage=None) -> dict[str, float]:
+  def _log_evaluation(self, moment: str, stage=None, **more: float
+                      ) -> dict[str, float]:
     stage = stage or self._growth.stage
-    metrics = self._evaluate()
+    metrics = self._evaluate() | more
     self._write(
         self._position(stage) | {'split': 'eval', 'moment': moment} | metrics)
     return metrics

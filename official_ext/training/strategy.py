@@ -45,8 +45,22 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
           or (resolver.task_type == 'worker' and resolver.task_id == 0))
 
 
+def _split_cpu(num_devices: int) -> None:
+  """Makes logical CPUs, if TensorFlow has not started and none were made."""
+  cpu = tf.config.list_physical_devices('CPU')[0]
+  if tf.config.get_logical_device_configuration(cpu) is None:
+    try:
+      tf.config.set_logical_device_configuration(
+          cpu, [tf.config.LogicalDeviceConfiguration()] * num_devices)
+    except RuntimeError:
+      # TensorFlow runs already; the caller counts the devices there are.
+      pass
+
+
 def _mirrored_devices(num_replicas: int | None) -> list[str]:
-  kind = 'GPU' if tf.config.list_logical_devices('GPU') else 'CPU'
+  kind = 'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'
+  if kind == 'CPU' and num_replicas:
+    _split_cpu(num_replicas)
   devices = [device.name for device in tf.config.list_logical_devices(kind)]
   if num_replicas is None:
     return devices
