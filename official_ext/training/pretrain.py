@@ -121,7 +121,7 @@ def pretrain(config: PretrainConfig, *, config_text: str,
           lambda rows: loader.evaluation_batches(rows, eval_steps)),
       eval_steps)
   recorder = _recorder(config, directory, checkpoints, evaluate,
-                       flops_per_step, manifest)
+                       flops_per_step, manifest, config_text)
   recorder.watch(model, growth)
   try:
     if step < config.num_steps:
@@ -207,7 +207,7 @@ def _probe(loader: PretrainLoader) -> dict[str, tf.Tensor]:
 
 
 def _recorder(config, directory, checkpoints, evaluate, flops_per_step,
-              manifest) -> RunRecorder:
+              manifest, config_text) -> RunRecorder:
   earlier = directory.records(run_directory.METRICS_FILE)
   last = earlier[-1] if earlier else {}
   return RunRecorder(
@@ -216,6 +216,7 @@ def _recorder(config, directory, checkpoints, evaluate, flops_per_step,
       flops_per_step=flops_per_step,
       log_interval_steps=config.log_interval_steps,
       checkpoint_interval_steps=config.checkpoint_interval_steps,
+      config_text=config_text,
       wall_seconds=last.get('wall_seconds', 0.0),
       train_flops=last.get('train_flops', 0.0))
 

@@ -35,6 +35,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
     flops_per_step: training FLOPs of one step of an architecture.
     log_interval_steps: steps a line of metrics.
     checkpoint_interval_steps: steps a checkpoint, a multiple of the former.
+    config_text: shown in TensorBoard.
     wall_seconds: what earlier sessions of this run took.
     train_flops: what earlier sessions of this run took.
     clock: monotonic seconds.
@@ -54,6 +55,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._flops_per_step = flops_per_step
     self._log_interval_steps = log_interval_steps
     self._checkpoint_interval_steps = checkpoint_interval_steps
+    self._config_text = config_text
     self._clock = clock
     self._session_start = clock() - wall_seconds
     self._train_flops = train_flops
@@ -84,6 +86,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
       self._writers = {
           split: tf.summary.create_file_writer(self._directory.file(split))
           for split in ('train', 'eval')}
+      with self._writers['train'].as_default(step=step):
+        tf.summary.text('config', f'```\n{self._config_text}\n```')
     if not step:
       # So that a fault in the first interval finds something to go back to.
       self._save()
