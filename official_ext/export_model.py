@@ -1,6 +1,6 @@
 """Exports a finished run as a versioned SavedModel that takes plain strings.
 
-  python -m official_ext.export_model --model_dir=runs/quickstart \\
+  python -m official_ext.export_model --model_dir=runs/quickstart/model \\
       --try='The function returns a [MASK].'
 """
 

@@ -1,6 +1,6 @@
 """`report.html`: one self-contained page about one run.
 
-  python -m official_ext.analysis.report --model_dir=runs/quickstart
+  python -m official_ext.analysis.report --model_dir=runs/quickstart/model
 
 `train` writes it at its end; this makes it anew, also while a run goes on.
 """
