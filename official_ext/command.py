@@ -126,10 +126,12 @@ def _exit(message: str, code: int) -> None:
 
 def _help(program: str, arguments: str) -> str:
   """What the command is, how it is called, and its flags."""
-  name = os.path.basename(program)
-  name = os.path.splitext(name)[0] if name.endswith('.py') else name
-  main_doc = (sys.modules['__main__'].__doc__ or '').strip()
-  usage = f'Usage: python -m official_ext.{name} [flags] {arguments}'.rstrip()
+  main_module = sys.modules['__main__']
+  main_doc = (main_module.__doc__ or '').strip()
+  # Known when it was started with -m, which alone says in which package it is.
+  spec = main_module.__spec__
+  call = f'-m {spec.name}' if spec else os.path.basename(program)
+  usage = f'Usage: python {call} [flags] {arguments}'.rstrip()
   return '\n\n'.join(
       part for part in (
           main_doc, usage, _flag_help(program), _flag_help(__name__)) if part)

@@ -38,13 +38,13 @@ def test_help_says_what_it_is_and_lists_the_flags(tmp_path):
   done = run(tmp_path, 'raise AssertionError', '--help')
   assert done.returncode == 0
   assert done.stdout.startswith(
-      'Does nothing.\n\nUsage: python -m official_ext.nothing [flags]\n')
+      'Does nothing.\n\nUsage: python nothing.py [flags]\n')
   for flag in ('--size: How much.', '--[no]debug: ', '-h,--[no]help: '):
     assert flag in done.stdout
   assert str(tmp_path) not in done.stdout
 
 
-@pytest.mark.parametrize('command', ['train', 'doctor'])
+@pytest.mark.parametrize('command', ['train', 'doctor', 'analysis.report'])
 def test_help_takes_less_than_a_second_and_no_tensorflow(command):
   start = time.monotonic()
   done = subprocess.run(
@@ -52,7 +52,8 @@ def test_help_takes_less_than_a_second_and_no_tensorflow(command):
        '--help'], capture_output=True, text=True, check=False)
   seconds = time.monotonic() - start
   assert done.returncode == 0, done.stderr[-500:]
-  assert '--gin_file' in done.stdout
+  assert f'Usage: python -m official_ext.{command} [flags]' in done.stdout
+  assert '--model_dir' in done.stdout
   imported = {line.rsplit('|', 1)[-1].strip() for line in done.stderr.splitlines()}
   assert not imported & {'tensorflow', 'numpy', 'gin'}
   # The machine may be busy; a single import of TensorFlow takes 5 s and more.
