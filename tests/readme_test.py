@@ -2,9 +2,12 @@
 
 import pathlib
 import re
+import textwrap
 
 import numpy as np
 import pytest
+
+from official_ext.configuration import load_config
 
 # Under Bazel this file is a link to the one in the repository.
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -34,6 +37,31 @@ def test_commands_exist(page):
   makefile = (_ROOT / 'Makefile').read_text()
   for target in re.findall(r'(?:^    |`)make ([a-z-]+)', _text(page), re.M):
     assert re.search(rf'^{target}:', makefile, re.M), target
+
+
+@pytest.mark.parametrize('page', _PAGES, ids=_name)
+def test_flags_of_commands_exist(page):
+  text = _text(page).replace('\\\n', ' ')
+  for name, arguments in re.findall(
+      r'python -m (official_ext(?:\.\w+)+)([^\n`]*)', text):
+    source = (_ROOT / f'{name.replace(".", "/")}.py').read_text()
+    defined = re.findall(r"DEFINE_\w+\(\s*'(\w+)'", source)
+    arguments = arguments.split('#')[0]
+    used = re.findall(r'--(\w+)', arguments)
+    assert set(used) <= {*defined, 'help', 'debug'}, arguments
+
+
+def test_the_run_of_the_readme_is_one(tmp_path, monkeypatch):
+  text = _text(_ROOT / 'README.md')
+  (run,) = re.findall(r"((?:^    \S.*\n)*^    FFN_SHARING = .*\n)", text, re.M)
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'my_run.gin').write_text(textwrap.dedent(run))
+  config, _ = load_config(['my_run.gin'], require_directories=False)
+  # What the command above it prepares is what this run reads.
+  prepared = dict(re.findall(r'--(\w+) (\d+)', text))
+  assert int(prepared['vocab_size']) == config.architecture.vocab_size
+  assert int(prepared['seq_length']) == config.architecture.sequence_length
+  assert int(prepared['max_predictions_per_seq']) == config.num_predictions
 
 
 @pytest.mark.parametrize('page', _PAGES, ids=_name)
