@@ -7,7 +7,7 @@ from official_ext.growth.description import weight_growth_preserves
 from official_ext.growth.errors import GrowthError
 from official_ext.growth.growing import grow
 from official_ext.growth.growing import grow_moments
-from official_ext.growth.growing import growth_maps
+from official_ext.growth.growing import maps_between
 from official_ext.growth.growth_maps import GrowthMaps
 from official_ext.growth.layer_maps import DEPTH_RULES
 from official_ext.growth.layer_maps import layer_map

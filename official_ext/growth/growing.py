@@ -19,7 +19,7 @@ from official_ext.growth.transfer import grow_weights
 _NEXT_SENTENCE = 'next_sentence/'
 
 
-def growth_maps(
+def maps_between(
     source: Architecture, target: Architecture, *, depth: str = 'append'
 ) -> GrowthMaps:
   """The maps of everything that differs between two architectures.
@@ -81,7 +81,7 @@ def grow(
     raise GrowthError.of(mistakes)
   target_specs = _specs_like(weights, target)
   grown = grow_weights(
-      weights, target_specs, growth_maps(source, target, depth=depth),
+      weights, target_specs, compound(depth).maps(source, target),
       noise_scale=noise_scale, seed=seed)
   _check_coverage(grown, target_specs)
   return grown
@@ -119,7 +119,7 @@ def grow_moments(
       {'first moment': first, 'second moment': second}, source)
   if mistakes:
     raise GrowthError.of(mistakes)
-  maps = growth_maps(source, target, depth=depth)
+  maps = compound(depth).maps(source, target)
   grown = []
   for moments, power in ((first, 1), (second, 2)):
     specs = _specs_like(moments, target)

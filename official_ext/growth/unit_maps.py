@@ -64,11 +64,6 @@ class UnitMap:
   def is_identity(self) -> bool:
     return self.sources == tuple(range(self.new_size))
 
-  @property
-  def is_uniform(self) -> bool:
-    """Whether every old unit has equally many copies with equal shares."""
-    return len(set(self.shares)) == 1
-
   def then(self, other: 'UnitMap') -> 'UnitMap':
     """This map, followed by another.
 

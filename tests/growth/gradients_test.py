@@ -46,7 +46,7 @@ def test_depth_copies_moments():
 
 def test_grown_model_follows_the_small_one_under_adam(inputs):
   """Mapped moments and rates: the grown run stays the copy of the small run."""
-  maps = growth.growth_maps(SOURCE, TARGET)
+  maps = growth.maps_between(SOURCE, TARGET)
   rates = growth.learning_rate_multipliers(growth.weight_specs(TARGET), maps)
   small = numpy_bert.random_weights(growth.weight_specs(SOURCE))
   zeros = {name: np.zeros_like(array) for name, array in small.items()}

@@ -58,7 +58,6 @@ def test_shares_multiply_when_maps_follow_each_other():
   composed = first.then(growth.UnitMap((0, 1, 1)))
   assert composed.sources == (0, 0, 0)
   assert composed.shares == (0.5, 0.25, 0.25)
-  assert not composed.is_uniform and first.is_uniform
 
 
 @pytest.mark.parametrize('sources, shares, message', [
