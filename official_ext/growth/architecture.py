@@ -90,6 +90,7 @@ class Architecture:
 
   @property
   def is_treated(self) -> bool:
+    """Whether there is a treatment; a short `sequence_length` alone is none."""
     return (self.query_pool_size > 1 or self.ffn_sharing > 1
             or self.ffn_rank is not None)
 

@@ -8,4 +8,5 @@ class GrowthError(ValueError):
 
   @classmethod
   def of(cls, mistakes: Iterable[str]) -> 'GrowthError':
+    """The error that lists these mistakes, each without a full stop."""
     return cls('Growth: ' + '; '.join(mistakes) + '.')

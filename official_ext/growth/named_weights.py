@@ -56,8 +56,8 @@ def weight_specs(
   Biases and LayerNorm weights carry role 'out': they produce units. Only the
   LayerNorm of the masked-LM head carries 'in', because the decoder that follows
   it is tied to the word embedding, whose columns are copied, so the sum over
-  the copies has to be made up for here (GROWTH rule: gamma and beta divided by
-  the copies of a residual unit).
+  the copies has to be made up for here: gamma and beta are divided by the
+  number of copies of a residual unit.
 
   Args:
     architecture: the model.
@@ -65,6 +65,9 @@ def weight_specs(
 
   Returns:
     name -> WeightSpec, in the order of the forward pass.
+
+  Raises:
+    ValueError: if the feed-forward blocks are factorised.
   """
   if architecture.ffn_rank is not None:
     raise ValueError(

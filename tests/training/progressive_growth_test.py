@@ -176,7 +176,7 @@ def test_reset_starts_fresh_and_transfer_counts_on(loader):
   assert all(not value.any() for value in grown[0].values())
   small, grown, iterations = moments['transfer']
   assert iterations == 3
-  # Four copies of each inner unit share its gradient (GROWTH.md, section 4).
+  # Four copies of each inner unit share its gradient.
   name = 'layer_0/ffn/inner/kernel'
   np.testing.assert_allclose(
       grown[0][name], np.tile(small[0][name], (1, 4)) / 4, rtol=1e-6)
