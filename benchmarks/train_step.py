@@ -9,7 +9,8 @@ medians; exits with 1 if one is missed.
 
 All three run the same optimizer on the same batch (4 sequences of 512 tokens,
 76 predictions) in a `tf.function`, and take turns, so that whatever else the
-machine does falls on all of them.
+machine does falls on all of them. On a shared machine look at the ratios of
+processor time too; the verdict is on the time of the clock.
 """
 
 import argparse
@@ -58,7 +59,7 @@ def main() -> int:
       'plain': _our_step(plain, batch, options.jit_compile),
       'stock': _stock_step(plain, batch, options.jit_compile),
   }
-  seconds = _measure(steps, options.repeats)
+  seconds, cpu_seconds = _measure(steps, options.repeats)
 
   print(f'machine: {_machine()}')
   print(f'model: {dataclasses.asdict(plain)}')
@@ -66,32 +67,43 @@ def main() -> int:
         f'{options.predictions} predictions, XLA '
         f'{"on" if options.jit_compile else "off"}')
   medians = {name: statistics.median(times) for name, times in seconds.items()}
+  cpu_medians = {
+      name: statistics.median(times) for name, times in cpu_seconds.items()}
   for name, times in seconds.items():
     print(f'{name:8s} median {medians[name]:.3f} s, '
-          f'range {min(times):.3f} to {max(times):.3f} s')
+          f'range {min(times):.3f} to {max(times):.3f} s, processor '
+          f'{cpu_medians[name]:.3f} s')
   ratios = [
-      ('treated / plain', medians['treated'] / medians['plain'], TREATED_LIMIT),
-      ('plain / stock', medians['plain'] / medians['stock'], STOCK_LIMIT),
-  ]
-  for name, ratio, limit in ratios:
-    print(f'{name}: {ratio:.3f} (at most {limit}) '
-          f'{"met" if ratio <= limit else "MISSED"}')
-  return int(any(ratio > limit for _, ratio, limit in ratios))
+      ('treated', 'plain', TREATED_LIMIT), ('plain', 'stock', STOCK_LIMIT)]
+  missed = False
+  for name, other, limit in ratios:
+    ratio = medians[name] / medians[other]
+    missed |= ratio > limit
+    print(f'{name} / {other}: {ratio:.3f} (at most {limit}) '
+          f'{"met" if ratio <= limit else "MISSED"}; processor time '
+          f'{cpu_medians[name] / cpu_medians[other]:.3f}')
+  return int(missed)
 
 
-def _measure(steps, repeats: int) -> dict[str, list[float]]:
-  """Runs the steps in turn; the first, tracing round does not count."""
+def _measure(steps, repeats: int):
+  """Runs the steps in turn; the first, tracing round does not count.
+
+  Returns:
+    Seconds of the clock and of the processor, each a list per step.
+  """
   seconds = {name: [] for name in steps}
+  cpu_seconds = {name: [] for name in steps}
   for round_ in range(repeats + 1):
     for name, step in steps.items():
-      start = time.perf_counter()
+      start, cpu_start = time.perf_counter(), time.process_time()
       loss = float(step())
       elapsed = time.perf_counter() - start
       if round_:
         seconds[name].append(elapsed)
+        cpu_seconds[name].append(time.process_time() - cpu_start)
       print(f'  {name}: {elapsed:.2f} s, loss {loss:.3f}'
             f'{"" if round_ else " (with tracing)"}', file=sys.stderr)
-  return seconds
+  return seconds, cpu_seconds
 
 
 def _batch(options):
