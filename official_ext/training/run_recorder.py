@@ -45,6 +45,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
                evaluate: HeldOutEvaluation, *, tokens_per_step: int,
                flops_per_step: Callable[[Architecture], float],
                log_interval_steps: int, checkpoint_interval_steps: int,
+               config_text: str,
                wall_seconds: float = 0.0, train_flops: float = 0.0,
                clock: Callable[[], float] = time.monotonic):
     super().__init__()
