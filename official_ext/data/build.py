@@ -130,7 +130,7 @@ def _read(files: Sequence[InputFile], max_input_bytes: int | None,
   """Yields each block, and the stored bytes read up to there."""
   text_bytes = stored_bytes = 0
   for file in files:
-    with contextlib.closing(open_stream(file)) as stream:
+    with contextlib.closing(open_stream(file.path)) as stream:
       for block in read_blocks(file, stream):
         if max_input_bytes is not None and text_bytes >= max_input_bytes:
           break

@@ -141,17 +141,17 @@ class HashingStream:
     self._stream.close()
 
 
-def open_stream(file: InputFile) -> HashingStream:
-  """Opens the stored bytes of `file`."""
-  if is_remote(file.path):
+def open_stream(path: str) -> HashingStream:
+  """Opens a file, local or remote, for its stored bytes."""
+  if is_remote(path):
     import tensorflow as tf
-    return HashingStream(tf.io.gfile.GFile(file.path, 'rb'))
-  return HashingStream(open(file.path, 'rb'))
+    return HashingStream(tf.io.gfile.GFile(path, 'rb'))
+  return HashingStream(open(path, 'rb'))
 
 
 def file_sha256(path: str) -> str:
   """Hash of a file's stored bytes."""
-  with contextlib.closing(open_stream(InputFile(path, '', False, 0))) as stream:
+  with contextlib.closing(open_stream(path)) as stream:
     while stream.read(BLOCK_BYTES):
       pass
     return stream.sha256()

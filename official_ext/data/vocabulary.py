@@ -40,7 +40,7 @@ def sample_text(files: Sequence[InputFile],
   left_over = 0
   for file in chosen:
     wanted = share + left_over
-    with contextlib.closing(open_stream(file)) as stream:
+    with contextlib.closing(open_stream(file.path)) as stream:
       of_file = itertools.chain.from_iterable(
           document for block in read_blocks(file, stream)
           for document in parse_block(block))
@@ -154,15 +154,11 @@ def read_vocabulary(path: str) -> list[str]:
     ValueError: if it is not UTF-8, or cannot be used.
     OSError: if it cannot be read.
   """
-  if is_remote(path):
-    import tensorflow as tf
-    with tf.io.gfile.GFile(path, 'rb') as file:
-      data = file.read()
-  elif not os.path.isfile(path):
-    raise FileNotFoundError(f'no vocabulary file {path}')
-  else:
-    with open(path, 'rb') as file:
-      data = file.read()
+  if not is_remote(path) and not os.path.isfile(path):
+    raise FileNotFoundError(
+        f'no vocabulary file {path}; give a file of one piece a line')
+  with contextlib.closing(open_stream(path)) as stream:
+    data = stream.read()
   try:
     lines = data.decode('utf-8').split('\n')
   except UnicodeDecodeError as error:
