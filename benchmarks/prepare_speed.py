@@ -1,7 +1,8 @@
 """How much faster `prepare` is than Model Garden's `create_pretraining_data`.
 
-  python benchmarks/prepare_speed.py --input sotu.txt.gz
+  python benchmarks/prepare_speed.py --input books.txt.gz
 
+Without --input the text is the embedded corpus, written to a file beforehand.
 Both are timed as whole commands, process start included, on the same text with
 the same vocabulary, sequence length, predictions and duplication; runs
 alternate, so that a busy machine slows both. Model Garden's tool reads
@@ -16,6 +17,7 @@ Prints the medians of the wall time and their ratios.
 """
 
 import argparse
+import contextlib
 import os
 import statistics
 import subprocess
@@ -24,8 +26,10 @@ import tempfile
 import time
 
 from official_ext.data import documents
+from official_ext.data import embedded_corpus
 from official_ext.data import reader
 from official_ext.data import vocabulary
+from official_ext.data import workers
 
 
 def _write_texts(path: str, folder: str) -> None:
@@ -34,12 +38,11 @@ def _write_texts(path: str, folder: str) -> None:
   with open(os.path.join(folder, 'as_is.txt'), 'wb') as as_is, open(
       os.path.join(folder, 'sentences.txt'), 'w', encoding='utf-8') as sentences:
     for file in files:
-      stream = reader.open_stream(file)
-      for block in reader.read_blocks(file, stream):
-        as_is.write(block.data)
-        for document in documents.parse_block(block):
-          sentences.write('\n'.join(document) + '\n\n')
-      stream.close()
+      with contextlib.closing(reader.open_stream(file.path)) as stream:
+        for block in reader.read_blocks(file, stream):
+          as_is.write(block.data)
+          for document in documents.parse_block(block):
+            sentences.write('\n'.join(document) + '\n\n')
   pieces = vocabulary.learn_vocabulary(vocabulary.sample_text(files), 8192)
   with open(os.path.join(folder, 'vocab.txt'), 'wb') as file:
     file.write(vocabulary.vocabulary_bytes(pieces))
@@ -54,19 +57,23 @@ def _wall_seconds(command: list[str]) -> float:
 def main() -> None:
   parser = argparse.ArgumentParser(
       description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument('--input', required=True)
+  parser.add_argument('--input')
   parser.add_argument('--repeats', type=int, default=3)
   parser.add_argument('--seq_length', type=int, default=128)
   parser.add_argument('--max_predictions', type=int, default=20)
   parser.add_argument('--dupe_factor', type=int, default=1)
   arguments = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
-    _write_texts(arguments.input, folder)
+    text_file = arguments.input
+    if text_file is None:
+      text_file = os.path.join(folder, 'embedded.txt')
+      embedded_corpus.write_corpus(text_file, workers.num_cores())
+    _write_texts(text_file, folder)
     vocab_file = os.path.join(folder, 'vocab.txt')
 
     def ours(repeat):
       return [sys.executable, '-m', 'official_ext.prepare',
-              f'--input={arguments.input}', f'--vocab_file={vocab_file}',
+              f'--input={text_file}', f'--vocab_file={vocab_file}',
               f'--output_dir={folder}/ours{repeat}',
               f'--seq_length={arguments.seq_length}',
               f'--max_predictions_per_seq={arguments.max_predictions}',
