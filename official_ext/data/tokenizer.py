@@ -1,4 +1,4 @@
-"""The one tokenizer: in `prepare`, and inside the SavedModel."""
+"""The tokenizer as a graph, for the SavedModel; `Encoder` is its twin."""
 
 from typing import Sequence
 
