@@ -59,3 +59,14 @@ def tiny_architecture() -> architecture_lib.Architecture:
   return architecture_lib.Architecture(
       num_layers=4, hidden_size=8, num_heads=2, inner_size=16, vocab_size=40,
       max_positions=24)
+
+
+@pytest.fixture(scope='session')
+def mirrored():
+  """Two logical CPUs.
+
+  One for the whole process: every MirroredStrategy counts its collectives from
+  the same number, and TensorFlow takes a second one's for repeats of the first.
+  """
+  import tensorflow as tf  # pylint: disable=g-import-not-at-top
+  return tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])

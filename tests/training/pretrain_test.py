@@ -139,9 +139,8 @@ def test_non_finite_loss_stops_at_a_named_step(tmp_path):
   assert result.step == 8
 
 
-def test_batch_that_replicas_cannot_share_is_refused(tmp_path):
-  devices = [device.name for device in tf.config.list_logical_devices('CPU')]
+def test_batch_that_replicas_cannot_share_is_refused(tmp_path, mirrored):
   with pytest.raises(ValueError, match='batch_size 7 is not divisible by 2'):
     pretrain(small_config(tmp_path, batch_size=7), config_text='',
              flops_per_step=lambda _: 1.0,
-             strategy=tf.distribute.MirroredStrategy(devices[:2]))
+             strategy=mirrored)

@@ -68,17 +68,22 @@ def fit(loader, schedule, *, strategy=None, steps_per_execution=1,
   return model, growth
 
 
+@pytest.fixture(scope='module')
+def plain(loader):
+  """Weights after one device's run, a step an execution."""
+  return weights_lib.read_weights(fit(loader, SCHEDULE)[0])
+
+
 @pytest.mark.parametrize('steps_per_execution', [2, 7])
 def test_grows_at_the_step_whatever_steps_per_execution_is(
-    loader, steps_per_execution):
-  expected, _ = fit(loader, SCHEDULE)
+    loader, plain, steps_per_execution):
   actual, growth = fit(
       loader, SCHEDULE, steps_per_execution=steps_per_execution)
   assert [record['step'] for record in growth.records] == [3]
   assert growth.step == 7
   # The last stage's optimizer has seen that stage's steps alone.
   assert int(actual.optimizer.iterations) == 4
-  for name, value in weights_lib.read_weights(expected).items():
+  for name, value in plain.items():
     np.testing.assert_allclose(
         weights_lib.read_weights(actual)[name], value, atol=1e-6, err_msg=name)
 
@@ -111,13 +116,11 @@ def test_traces_once_a_stage_and_releases_the_old_variables(loader):
   assert len(model.weights) == len(fresh.weights)
 
 
-def test_two_replicas_agree_with_one_device_through_a_growth(loader):
-  one, _ = fit(loader, SCHEDULE)
-  devices = [device.name for device in tf.config.list_logical_devices('CPU')]
-  two, growth = fit(
-      loader, SCHEDULE, strategy=tf.distribute.MirroredStrategy(devices[:2]))
+def test_two_replicas_agree_with_one_device_through_a_growth(
+    loader, mirrored, plain):
+  two, growth = fit(loader, SCHEDULE, strategy=mirrored)
   assert [record['step'] for record in growth.records] == [3]
-  for name, value in weights_lib.read_weights(one).items():
+  for name, value in plain.items():
     np.testing.assert_allclose(
         weights_lib.read_weights(two)[name], value, atol=2e-5, err_msg=name)
 
