@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
+from official_ext.mistakes import one_line
+
 FLAGS = flags.FLAGS
 
 flags.DEFINE_bool('debug', False, 'Show the whole trace of an error, and every log line.')
@@ -51,7 +53,7 @@ def run_command(
   except flags.Error as error:
     # A required flag that is missing must not hide the help.
     if not {'--help', '-h', '-help'} & set(argv):
-      _exit(f'{_one_line(error)} (--help lists the flags)', USAGE_EXIT_CODE)
+      _exit(f'{_message(error)} (--help lists the flags)', USAGE_EXIT_CODE)
     FLAGS.mark_as_parsed()
     FLAGS.help = True
   if FLAGS.help:
@@ -102,21 +104,22 @@ def _describe(error: Exception) -> tuple[str, int]:
   """The line to print for an error, and the exit code."""
   mistakes = getattr(error, 'mistakes', None)
   if isinstance(mistakes, tuple) and len(mistakes) > 1:
-    lines = [' '.join(str(mistake).split()) for mistake in mistakes]
+    lines = [one_line(mistake) for mistake in mistakes]
     return '\n  '.join([f'{len(lines)} mistakes:', *lines]), USAGE_EXIT_CODE
   if isinstance(error, ImportError):
-    return (f'{_one_line(error)}; `python -m official_ext.doctor` shows what is '
+    return (f'{_message(error)}; `python -m official_ext.doctor` shows what is '
             'missing'), USAGE_EXIT_CODE
   if isinstance(error, (ValueError, OSError)):
-    return _one_line(error), USAGE_EXIT_CODE
-  return (f'{type(error).__name__}: {_one_line(error)} (--debug shows the whole '
+    return _message(error), USAGE_EXIT_CODE
+  return (f'{type(error).__name__}: {_message(error)} (--debug shows the whole '
           'trace)'), FAILURE_EXIT_CODE
 
 
-def _one_line(error: Exception) -> str:
+def _message(error: Exception) -> str:
+  """Path and reason if the error is about a file, else its own words."""
   if isinstance(error, OSError) and error.filename is not None:
     return f'{os.fsdecode(error.filename)}: {error.strerror}'
-  return ' '.join(str(error).split()) or type(error).__name__
+  return one_line(error)
 
 
 def _exit(message: str, code: int) -> None:

@@ -20,12 +20,14 @@ from typing import Any
 import gin
 
 from official_ext import schedules
+from official_ext.data.manifest import Manifest
 from official_ext.gin_bindings import GinBindings
 from official_ext.gin_source import Binding
 from official_ext.gin_source import packaged_files
 from official_ext.gin_source import read_source
 from official_ext.growth.architecture import Architecture
 from official_ext.mistakes import ConfigurationError
+from official_ext.mistakes import one_line
 from official_ext.mistakes import raise_if_any
 from official_ext.training.run_config import PretrainConfig
 
@@ -195,13 +197,11 @@ def _check(bindings: GinBindings, require_directories: bool) -> None:
       bindings.mistakes.append(line)
 
 
-def _read_manifest(data_dir: str, mistakes: list[str]) -> Any:
-  # Imported here: to plan a run, the data room is not needed.
-  from official_ext.data.manifest import Manifest  # pylint: disable=g-import-not-at-top
+def _read_manifest(data_dir: str, mistakes: list[str]) -> Manifest | None:
   try:
     return Manifest.read(data_dir)
   except (OSError, ValueError) as error:
-    mistakes.append(f'data: {data_dir}: {" ".join(str(error).split())}')
+    mistakes.append(f'data: {one_line(error)}')
     return None
 
 
@@ -218,4 +218,4 @@ def _value(bindings: GinBindings, value: Any) -> Any:
     # A configurable may raise anything; all of it is the user's to mend. gin
     # adds lines about the call.
     words = str(error).split('\n  In call to configurable')[0]
-    raise ValueError(' '.join(words.split())) from error
+    raise ValueError(one_line(words)) from error

@@ -18,6 +18,7 @@ from typing import Any
 from absl import flags
 
 from official_ext.command import run_command
+from official_ext.mistakes import one_line
 
 _MODEL_DIR = flags.DEFINE_string(
     'model_dir', None, 'Run directory that has to be writable; default: here.')
@@ -224,7 +225,7 @@ def _package(name: str, probes: Probes, error: Exception | None) -> Finding:
   if error is not None:
     return Finding(
         name, BROKEN,
-        f'{found}, but `import {MODULES[name]}` fails: {_one_line(error)}',
+        f'{found}, but `import {MODULES[name]}` fails: {one_line(error)}',
         _import_mend(error, name))
   return Finding(name, OK, found)
 
@@ -234,7 +235,7 @@ def _device_finding(probes: Probes) -> Finding:
     devices = probes.devices()
   except Exception as error:  # pylint: disable=broad-except
     return Finding(
-        'devices', BROKEN, f'cannot be listed: {_one_line(error)}',
+        'devices', BROKEN, f'cannot be listed: {one_line(error)}',
         'check the driver of the accelerator')
   found = ', '.join(devices) or 'none'
   if not devices:
@@ -284,7 +285,7 @@ def _keras(probes: Probes, imports: Mapping[str, Exception | None]) -> Finding:
     module = probes.layer_module()
   except Exception as error:  # pylint: disable=broad-except
     return Finding(
-        'Keras', BROKEN, f"Model Garden's layers fail: {_one_line(error)}",
+        'Keras', BROKEN, f"Model Garden's layers fail: {one_line(error)}",
         'reinstall tf-models-official')
   if module.split('.')[0] != 'tf_keras':
     return Finding(
@@ -302,7 +303,7 @@ def _write_access(probes: Probes, model_dir: str | None) -> Finding:
   except (OSError, ImportError) as error:
     return Finding(
         'write access', BROKEN,
-        f'{directory}: {getattr(error, "strerror", None) or _one_line(error)}',
+        f'{directory}: {getattr(error, "strerror", None) or one_line(error)}',
         'give --model_dir a place that you may write to'
         + (', or `gcloud auth application-default login`'
            if directory.startswith('gs://') else ''))
@@ -314,7 +315,7 @@ def _gin(probes, gin_files, gin_params, tpu) -> Iterator[Finding]:
     files = probes.packaged_files()
   except ImportError as error:
     files = []
-    found = f'gin_configs cannot be imported: {_one_line(error)}'
+    found = f'gin_configs cannot be imported: {one_line(error)}'
   else:
     found = f'{os.getcwd()}, then {len(files)} packaged files'
   if not files:
@@ -328,7 +329,7 @@ def _gin(probes, gin_files, gin_params, tpu) -> Iterator[Finding]:
     probes.check_config(gin_files, gin_params, tpu)
   except (ValueError, ImportError) as error:
     for mistake in getattr(error, 'mistakes', (str(error),)):
-      yield Finding('configuration', BROKEN, ' '.join(mistake.split()))
+      yield Finding('configuration', BROKEN, one_line(mistake))
   else:
     yield Finding('configuration', OK, ', '.join([*gin_files, *gin_params]))
 
@@ -354,10 +355,6 @@ def _range(name: str) -> str:
 
 def _text(version: tuple[int, ...]) -> str:
   return '.'.join(map(str, version))
-
-
-def _one_line(error: Exception) -> str:
-  return ' '.join(str(error).split()) or type(error).__name__
 
 
 def main() -> None:

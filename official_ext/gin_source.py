@@ -16,6 +16,7 @@ from typing import Any
 from gin import config_parser
 
 from official_ext.mistakes import did_you_mean
+from official_ext.mistakes import one_line
 
 CONFIG_PACKAGE = 'gin_configs'
 
@@ -266,4 +267,4 @@ def _explain(message: str, statement: str) -> str:
     return 'a bracket or a quote is never closed'
   if '=' not in statement and not statement.endswith(':'):
     return 'not a setting; write name.parameter = value'
-  return ' '.join(message.split())
+  return one_line(message)

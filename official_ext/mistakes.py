@@ -32,6 +32,11 @@ def raise_if_any(mistakes: Iterable[str]) -> None:
     raise ConfigurationError(mistakes)
 
 
+def one_line(error: object) -> str:
+  """The message of an error, or any text, without its line breaks."""
+  return ' '.join(str(error).split()) or type(error).__name__
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
   """Ends an error line: `; did you mean 'stack'?`, or what there is.
 

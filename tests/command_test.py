@@ -8,6 +8,7 @@ import pytest
 
 from official_ext.mistakes import ConfigurationError
 from official_ext.mistakes import did_you_mean
+from official_ext.mistakes import one_line
 
 # A command in a process of its own, because flags and exit codes are global.
 PROGRAM = '''
@@ -133,6 +134,11 @@ def test_did_you_mean():
   assert did_you_mean('x', ['b', 'a']) == '; known: a, b'
   assert did_you_mean('x', []) == ''
   assert did_you_mean('x', [f'{i:02}' for i in range(13)]).endswith('11, …')
+
+
+def test_one_line():
+  assert one_line(ValueError('two\n  lines')) == 'two lines'
+  assert one_line(ValueError()) == 'ValueError'
 
 
 def test_a_configuration_error_counts():
