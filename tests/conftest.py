@@ -13,8 +13,6 @@ import numpy as np
 import pytest
 import wrapt
 
-from official_ext.growth import architecture as architecture_lib
-
 _SEED = int(os.environ.get('OFFICIAL_EXT_TEST_SEED', '0'))
 
 # TensorFlow reads these when it is loaded. One thread an op: as many workers
@@ -51,22 +49,3 @@ def seed() -> int:
   if 'tensorflow' in sys.modules:
     sys.modules['tensorflow'].random.set_seed(_SEED)
   return _SEED
-
-
-@pytest.fixture(scope='session')
-def tiny_architecture() -> architecture_lib.Architecture:
-  """Four layers, so that the papers' schedules come out in whole layers."""
-  return architecture_lib.Architecture(
-      num_layers=4, hidden_size=8, num_heads=2, inner_size=16, vocab_size=40,
-      max_positions=24)
-
-
-@pytest.fixture(scope='session')
-def mirrored():
-  """Two logical CPUs.
-
-  One for the whole process: every MirroredStrategy counts its collectives from
-  the same number, and TensorFlow takes a second one's for repeats of the first.
-  """
-  import tensorflow as tf  # pylint: disable=g-import-not-at-top
-  return tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from official_ext.analysis import flops
+from official_ext.growth import named_weights
 from official_ext.growth.architecture import Architecture
 
 BASE = Architecture(num_layers=12, hidden_size=768, num_heads=12,
@@ -145,7 +146,6 @@ def test_parameters_of_bert_base():
     TINY.replace(head_size=4)])
 @pytest.mark.parametrize('has_next_sentence', [True, False])
 def test_parameters_are_the_named_weights(architecture, has_next_sentence):
-  named_weights = pytest.importorskip('official_ext.growth.named_weights')
   specs = named_weights.weight_specs(
       architecture, has_next_sentence=has_next_sentence)
   assert flops.parameter_count(
