@@ -51,7 +51,7 @@ def _by_step(run: RunSummary, key: str, label: str, size: tuple[float, float],
   if is_share:
     axes.yaxis.set_major_formatter(ticker.PercentFormatter(1))
     axes.set_ylim(bottom=0)
-    _mark_commonest_token(axes, run)
+    _mark_most_frequent_token(axes, run)
   _finish(axes, run, [stage.end_step for stage in run.stages], 'steps', label)
   axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
   axes.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
@@ -130,11 +130,11 @@ def _plot_curves(axes: Axes, run: RunSummary, x_key: str, x_factor: float,
       axes.plot(*points([before, after]), color=HELD_OUT, linewidth=1.4, zorder=4)
 
 
-def _mark_commonest_token(axes: Axes, run: RunSummary) -> None:
+def _mark_most_frequent_token(axes: Axes, run: RunSummary) -> None:
   accuracy = (run.last_held_out or {}).get('most_frequent_token_accuracy')
   if accuracy is not None:
     axes.axhline(accuracy, color=MUTED, linewidth=1, linestyle=(0, (5, 3)),
-                 label='always the commonest token', zorder=2)
+                 label='always the most frequent token', zorder=2)
 
 
 def _mark_full_model(axes: Axes, run: RunSummary, full: float, spent: float,

@@ -71,7 +71,7 @@ class RunSummary:
     growths: growth records, by step.
     config: text of the gin configuration, possibly empty.
     manifest: the data set's manifest, possibly empty.
-    schedule: all of `schedule.json`.
+    has_next_sentence: whether next-sentence prediction is trained, too.
   """
 
   path: str
@@ -84,7 +84,7 @@ class RunSummary:
   growths: tuple[Record, ...]
   config: str
   manifest: Record
-  schedule: Record
+  has_next_sentence: bool
 
   @property
   def target(self) -> Architecture:
@@ -132,10 +132,6 @@ class RunSummary:
     return flops.schedule_speedup(
         self.stages, self.num_predictions,
         has_next_sentence=self.has_next_sentence)
-
-  @property
-  def has_next_sentence(self) -> bool:
-    return _has_next_sentence(self.schedule)
 
   @property
   def step_seconds(self) -> float | None:
@@ -195,7 +191,7 @@ def read_run(model_dir: str) -> RunSummary:
         config=_read(directory.file(run_directory.CONFIG_FILE)),
         manifest=json.loads(_read(
             directory.file(run_directory.DATA_MANIFEST_FILE)) or '{}'),
-        schedule=schedule)
+        has_next_sentence=schedule['model']['use_next_sentence'])
   except (json.JSONDecodeError, KeyError, TypeError) as error:
     raise ValueError(
         f'{model_dir}: the records of the run cannot be read '
@@ -211,28 +207,25 @@ def _read(path: str) -> str:
     return file.read()
 
 
-def _has_next_sentence(schedule: Record) -> bool:
-  return schedule.get('model', {}).get('use_next_sentence', True)
-
-
 def _summarise_stages(schedule: Record, train: Sequence[Record]
                       ) -> tuple[StageSummary, ...]:
   stages = []
-  for index, stage in enumerate(schedule['stages']):
+  has_next_sentence = schedule['model']['use_next_sentence']
+  for stage in schedule['stages']:
     architecture = Architecture(**stage['architecture'])
     intervals = _intervals(stage, train)
     measured = [seconds for _, seconds in intervals if seconds is not None]
     step_seconds = statistics.median(measured) if measured else None
     stages.append(StageSummary(
-        index=index, name=stage.get('name') or f'stage {index}',
+        index=stage['index'], name=stage['name'],
         start_step=stage['start_step'], end_step=stage['end_step'],
         architecture=architecture,
         query_length=architecture.query_length(schedule['num_predictions']),
         parameters=flops.parameter_count(
-            architecture, has_next_sentence=_has_next_sentence(schedule)),
+            architecture, has_next_sentence=has_next_sentence),
         flops_per_step=flops.train_flops(
             architecture, schedule['num_predictions'], schedule['batch_size'],
-            has_next_sentence=_has_next_sentence(schedule)),
+            has_next_sentence=has_next_sentence),
         steps_done=sum(steps for steps, _ in intervals),
         step_seconds=step_seconds,
         # Where a whole interval went into tracing, the typical time is put.

@@ -61,7 +61,7 @@ def test_page_of_a_finished_run_holds_all_that_it_needs(run):
   stages = run_summary.read_run(str(run)).stages
   assert (f'{100 * flops.schedule_speedup(stages, 20):+.0f} % speed-up in FLOPs'
           in words)
-  assert '5.8 %' in words                       # the commonest token
+  assert '5.8 %' in words                       # the most frequent token
   assert "<not a tag & not an entity>" in words  # escaped, not swallowed
   assert 'in progress' not in words
   assert not list(run.glob('*.partial'))
