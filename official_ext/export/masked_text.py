@@ -6,8 +6,6 @@ import tensorflow as tf
 
 from official_ext.data.tokenizer import Tokenizer
 
-MASK = '[MASK]'
-
 
 class EncodedText(NamedTuple):
   """A batch of strings, ready for the model; everything int32.

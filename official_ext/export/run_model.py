@@ -10,7 +10,6 @@ import tf_keras
 
 from official_ext.data.tokenizer import build_tokenizer
 from official_ext.data.tokenizer import Tokenizer
-from official_ext.data.vocabulary import read_vocabulary
 from official_ext.growth.architecture import Architecture
 from official_ext.modeling import GrowingBertPretrainer
 from official_ext.training import run_directory
@@ -27,16 +26,12 @@ class RunModel:
     tokenizer: the one that made the training data.
     vocabulary_file: its pieces, one a line.
     num_predictions: masked tokens a sequence had room for in training.
-    checkpoint: where the weights are from.
-    step: steps that they were trained for.
   """
 
   model: GrowingBertPretrainer
   tokenizer: Tokenizer
   vocabulary_file: str
   num_predictions: int
-  checkpoint: str
-  step: int
 
   @property
   def architecture(self) -> Architecture:
@@ -85,16 +80,15 @@ def load_run_model(model_dir: str, *, allow_unfinished: bool = False,
   return RunModel(
       model=_restore(architecture, schedule, checkpoint),
       tokenizer=tokenizer, vocabulary_file=vocabulary_file,
-      num_predictions=schedule['num_predictions'], checkpoint=checkpoint,
-      step=step)
+      num_predictions=schedule['num_predictions'])
 
 
 def _restore(architecture: Architecture, schedule: dict, checkpoint: str
              ) -> GrowingBertPretrainer:
-  options = schedule.get('model', {})
   with _full_precision():
     model = GrowingBertPretrainer(
-        architecture, use_next_sentence=options.get('use_next_sentence', True))
+        architecture,
+        use_next_sentence=schedule['model']['use_next_sentence'])
   status = tf.train.Checkpoint(
       model=model, **model.checkpoint_items).read(checkpoint)
   # The optimizer's state stays behind; every weight must be there.
@@ -122,7 +116,7 @@ def _load_tokenizer(directory: run_directory.RunDirectory
   _read(directory, run_directory.VOCABULARY_FILE, mend)
   vocabulary_file = directory.file(run_directory.VOCABULARY_FILE)
   return build_tokenizer(
-      read_vocabulary(vocabulary_file),
+      vocabulary_file,
       lower_case=manifest['tokenizer']['lower_case']), vocabulary_file
 
 
