@@ -8,6 +8,7 @@ from typing import Any
 
 from official_ext.growth import Architecture
 from official_ext.growth import growth_mistakes
+from official_ext.schedules.stage import is_count
 from official_ext.schedules.stage import Stage
 
 _SUM_TOLERANCE = 1e-9
@@ -159,8 +160,7 @@ class GrowthSchedule:
 
   def _boundaries(self, num_steps: int) -> tuple[list[int], list[str]]:
     """Steps done before each stage and at the end, with what is wrong."""
-    if (isinstance(num_steps, bool) or not isinstance(num_steps, int)
-        or num_steps < 1):
+    if not is_count(num_steps):
       return [], [f'num_steps is {num_steps!r}; give a whole number of at least 1']
     fractions = [stage.fraction or 0.0 for stage in self.stages]
     steps = [stage.steps or 0 for stage in self.stages]

@@ -66,13 +66,10 @@ class Stage:
       if value is not None and not _is_share(value):
         mistakes.append(
             f'{field} is {value!r}; give a number above 0 and at most 1')
-    for field in ('steps', 'num_layers', 'ffn_rank'):
+    optional = ('steps', 'num_layers', 'ffn_rank')
+    for field in (*optional, 'ffn_sharing', 'query_pool_size'):
       value = getattr(self, field)
-      if value is not None and not _is_count(value):
-        mistakes.append(f'{field} is {value!r}; give a whole number of at least 1')
-    for field in ('ffn_sharing', 'query_pool_size'):
-      value = getattr(self, field)
-      if not _is_count(value):
+      if not (is_count(value) or value is None and field in optional):
         mistakes.append(f'{field} is {value!r}; give a whole number of at least 1')
     if self.depth_growth not in DEPTH_RULES:
       mistakes.append(
@@ -119,5 +116,6 @@ def _is_share(value: Any) -> bool:
           and math.isfinite(value) and 0 < value <= 1)
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+  """Whether a value is a whole number of at least 1; True is none."""
   return isinstance(value, int) and not isinstance(value, bool) and value >= 1
