@@ -1,6 +1,14 @@
 """Remembers, on the device, the step at which the loss stopped being finite."""
 
+from collections.abc import Iterable
+
 import tensorflow as tf
+
+
+def all_finite(variables: Iterable[tf.Variable]) -> bool:
+  """Whether no value of any variable is NaN or infinite."""
+  return all(bool(tf.reduce_all(tf.math.is_finite(variable)))
+             for variable in variables)
 
 
 class NonFiniteWatch(tf.Module):

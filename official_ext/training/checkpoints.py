@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import os
+import re
 import tempfile
 
 import tensorflow as tf
@@ -39,6 +40,11 @@ class RunCheckpoints:
     directory = self._directory
     if not self._is_chief:
       directory = os.path.join(tempfile.mkdtemp(), 'not_chief')
+    elif not self._listed():
+      # The manager refuses to start from a list that it cannot read.
+      unreadable = os.path.join(directory, 'checkpoint')
+      if tf.io.gfile.exists(unreadable):
+        tf.io.gfile.remove(unreadable)
     manager = tf.train.CheckpointManager(
         _checkpoint(model, step, stage_index), directory,
         max_to_keep=self._max_to_keep)
@@ -53,10 +59,14 @@ class RunCheckpoints:
     Args:
       warn: called with one line for each newer, damaged checkpoint.
     """
-    state = tf.train.get_checkpoint_state(self._directory)
-    if state is None:
-      return None
-    paths = list(reversed(state.all_model_checkpoint_paths))
+    paths = self._listed()
+    if not paths:
+      # A power failure or a copy of some of the files can cost the list.
+      paths = self._found()
+      if not paths:
+        return None
+      warn(f'{self._directory} has checkpoints but no readable list of them '
+           '(file `checkpoint`); going by their names.')
     for path in paths:
       damage = find_damage(path)
       if damage is None:
@@ -66,6 +76,23 @@ class RunCheckpoints:
     raise ValueError(
         f'none of the {len(paths)} checkpoints in {self._directory} can be '
         'read; restore one from a backup or start in a new model_dir.')
+
+  def _listed(self) -> list[str]:
+    """Paths by TensorFlow's own list, newest first; none if it is unreadable."""
+    try:
+      state = tf.train.get_checkpoint_state(self._directory)
+    except ValueError:
+      return []
+    return list(reversed(state.all_model_checkpoint_paths)) if state else []
+
+  def _found(self) -> list[str]:
+    """Paths of the checkpoints whose files are there, greatest step first."""
+    if not tf.io.gfile.isdir(self._directory):
+      return []
+    found = (re.fullmatch(r'ckpt-(\d+)\.index', name)
+             for name in tf.io.gfile.listdir(self._directory))
+    steps = sorted((int(match[1]) for match in found if match), reverse=True)
+    return [os.path.join(self._directory, f'ckpt-{step}') for step in steps]
 
   def restore(self, path: str, model: tf_keras.Model) -> None:
     """Restores into a model that has been built for the checkpoint's stage.

@@ -134,7 +134,9 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
           f'with {self.stage.architecture}, but the model is '
           f'{self.model.architecture}; build it with '
           '`ProgressiveGrowth.stage.architecture`.')
-    self._run_steps = self.model.train_function
+    # Made anew: after a `fit` that was interrupted, what the model has is this
+    # callback's own function, which would call itself.
+    self._run_steps = self.model.make_train_function(force=True)
     self._is_fresh = True
     self.model.train_function = self._run_execution
 

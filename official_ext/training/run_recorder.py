@@ -12,6 +12,7 @@ import tf_keras
 import tqdm
 
 from official_ext.growth import Architecture
+from official_ext.modeling import non_finite
 from official_ext.training import progressive_growth
 from official_ext.training import run_directory
 from official_ext.training.checkpoints import RunCheckpoints
@@ -162,7 +163,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
     learning_rate = self._growth.learning_rate()
     bad_step = self.model.non_finite_watch.first_step
     if bad_step or not math.isfinite(metrics['loss']):
-      raise NonFiniteLossError(self._non_finite_message(bad_step))
+      raise NonFiniteLossError(self._non_finite_message(
+          'the loss is not finite since', self._logged_step + (bad_step or 1)))
     self.model.reset_metrics()
     seconds = self._clock() - self._interval_start
     steps = step - self._logged_step
@@ -217,6 +219,11 @@ class RunRecorder(tf_keras.callbacks.Callback,
         writer.flush()
 
   def _save(self) -> None:
+    # The loss of a step is that of the weights before it: it may be finite
+    # although the step's own update has ruined them.
+    if not non_finite.all_finite(self.model.trainable_variables):
+      raise NonFiniteLossError(self._non_finite_message(
+          'the weights are not finite after', self._growth.step))
     self._checkpoints.save(
         self.model, step=self._growth.step,
         stage_index=self._growth.stage.index)
@@ -236,9 +243,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
   def _say(self, line: str) -> None:
     tqdm.tqdm.write(line, file=sys.stderr)
 
-  def _non_finite_message(self, bad_step: int | None) -> str:
-    first = self._logged_step + (bad_step or 1)
+  def _non_finite_message(self, what: str, step: int) -> str:
     return (
-        f'the loss is not finite since step {first}; the newest checkpoint, of '
-        f'step {self._saved_step}, is from before. Lower peak_learning_rate or '
+        f'{what} step {step}; the newest checkpoint, of step '
+        f'{self._saved_step}, is from before. Lower peak_learning_rate or '
         'gradient_clip_norm and run again to go on from there.')

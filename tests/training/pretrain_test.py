@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import Stage
+from official_ext.training.checkpoints import RunCheckpoints
 from official_ext.training.pretrain import pretrain
 from official_ext.training.run_recorder import NonFiniteLossError
 from tests.training import tiny_run
@@ -104,6 +105,25 @@ def test_damaged_newest_checkpoint_is_said_and_passed_over(
       finished[1].metrics['loss'], abs=1e-5)
 
 
+@pytest.mark.parametrize('content', [None, '', 'model_checkpoint_path: "ck'])
+def test_run_that_lost_its_list_of_checkpoints_goes_on(copied, content):
+  # Otherwise it would begin again at step 0, over the checkpoints there are.
+  listing = copied / 'run/checkpoints/checkpoint'
+  listing.unlink()
+  if content is not None:
+    listing.write_text(content)
+  checkpoints = RunCheckpoints(str(copied / 'run/checkpoints'))
+  said = []
+  newest = checkpoints.newest_valid(said.append)
+  assert newest == str(copied / 'run/checkpoints/ckpt-8')
+  assert 'no readable list of them' in said[0]
+  model = tf.Module()
+  model.optimizer, model.checkpoint_items = tf.Module(), {}
+  saved = checkpoints.save(model, step=9, stage_index=1)
+  assert checkpoints.newest_valid(said.append) == saved
+  assert len(said) == 1
+
+
 def test_run_without_a_readable_checkpoint_is_refused(copied):
   for file in (copied / 'run/checkpoints').glob('*.data*'):
     file.write_bytes(file.read_bytes()[:100])
@@ -137,6 +157,20 @@ def test_non_finite_loss_stops_at_a_named_step(tmp_path):
   result = train(dataclasses.replace(
       config, peak_learning_rate=1e-3, gradient_clip_norm=1.0))
   assert result.step == 8
+
+
+def test_ruined_weights_are_not_saved_though_the_loss_is_finite(tmp_path):
+  # Weights decay by more than float32 can say: step 1 still has a loss, but its
+  # update leaves nothing to go on from.
+  config = small_config(tmp_path, peak_learning_rate=1e38,
+                        weight_decay_rate=1e3, log_interval_steps=1,
+                        checkpoint_interval_steps=1)
+  with pytest.raises(NonFiniteLossError) as error:
+    train(config)
+  assert 'the weights are not finite after step 1;' in str(error.value)
+  assert 'the newest checkpoint, of step 0, is from before' in str(error.value)
+  assert sorted(os.listdir(tmp_path / 'run/checkpoints')) == [
+      'checkpoint', 'ckpt-0.data-00000-of-00001', 'ckpt-0.index']
 
 
 def test_batch_that_replicas_cannot_share_is_refused(tmp_path, mirrored):

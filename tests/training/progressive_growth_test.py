@@ -196,6 +196,25 @@ def test_a_model_of_another_stage_is_refused(loader):
               steps_per_epoch=7, verbose=0, callbacks=[growth])
 
 
+def test_an_interrupted_fit_can_be_taken_up_again(loader):
+  class Interrupt(tf_keras.callbacks.Callback):
+
+    def on_train_batch_end(self, batch, logs=None):
+      raise KeyboardInterrupt
+
+  growth = ProgressiveGrowth(SCHEDULE, TARGET, num_steps=7)
+  model = GrowingBertPretrainer(growth.stages[0].architecture)
+  model.compile(optimizer=growth.stage_optimizer())
+  batches = loader.training_batches(BatchSlice(8), seed=0)
+  with pytest.raises(KeyboardInterrupt):
+    model.fit(batches, steps_per_epoch=7, verbose=0,
+              callbacks=[growth, Interrupt()])
+  assert growth.step == 1
+  model.fit(batches, steps_per_epoch=1, verbose=0, callbacks=[growth])
+  assert growth.step == 2
+  assert int(model.optimizer.iterations) == 2
+
+
 def test_unknown_optimizer_growth_is_named():
   with pytest.raises(ValueError, match="optimizer_growth is 'keep'; expected"):
     ProgressiveGrowth(SCHEDULE, TARGET, 7, optimizer_growth='keep')
