@@ -9,8 +9,8 @@ import sys
 from absl import flags
 
 from official_ext.command import run_command
-
-_SIGNATURES = ['serving_default', 'token_ids', 'embed']
+from official_ext.export import SIGNATURES
+from official_ext.export import TOP_K
 
 _MODEL_DIR = flags.DEFINE_string(
     'model_dir', None, 'Run directory that `train` wrote to.', required=True)
@@ -18,10 +18,10 @@ _OUTPUT_DIR = flags.DEFINE_string(
     'output_dir', None, 'Where the numbered versions go; '
     '<model_dir>/saved_model if not given.')
 _SIGNATURE_NAMES = flags.DEFINE_list(
-    'signatures', _SIGNATURES, 'serving_default: strings in, fillings of each '
+    'signatures', list(SIGNATURES), 'serving_default: strings in, fillings of each '
     '[MASK] out; token_ids: ids in, logits out; embed: strings in, vectors out.')
 _TOP_K = flags.DEFINE_integer(
-    'top_k', 5, 'Fillings that serving_default offers for a [MASK].')
+    'top_k', TOP_K, 'Fillings that serving_default offers for a [MASK].')
 _MAX_MASKS = flags.DEFINE_integer(
     'max_masks', None, 'Masks of one string that are filled; as many as '
     'sequences had room for in training if not given.')

@@ -5,10 +5,10 @@ import os
 
 import tensorflow as tf
 
+from official_ext.export import SIGNATURES
+from official_ext.export import TOP_K
 from official_ext.export.run_model import load_run_model
 from official_ext.export.serving_module import ServingModule
-from official_ext.export.serving_module import SIGNATURES
-from official_ext.export.serving_module import TOP_K
 
 
 def export_saved_model(model_dir: str, output_dir: str | None = None, *,

@@ -11,11 +11,8 @@ import tensorflow as tf
 
 from official_ext.data.tokenizer import Tokenizer
 from official_ext.export import masked_text
+from official_ext.export import TOP_K
 from official_ext.modeling import weights
-
-SIGNATURES = ('serving_default', 'token_ids', 'embed')
-# Fillings that `serving_default` offers for a mask.
-TOP_K = 5
 
 _Outputs = dict[str, tf.Tensor]
 
