@@ -43,7 +43,7 @@ def main() -> int:
   options = parser.parse_args()
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
-  from official_ext.growth.architecture import Architecture  # pylint: disable=g-import-not-at-top
+  from official_ext.growth.architecture import Architecture
   plain = Architecture(
       num_layers=options.layers,
       hidden_size=options.hidden,
@@ -108,8 +108,8 @@ def _measure(steps, repeats: int):
 
 def _batch(options):
   """Random features in the shapes of Model Garden's pre-training data."""
-  import numpy as np  # pylint: disable=g-import-not-at-top
-  import tensorflow as tf  # pylint: disable=g-import-not-at-top
+  import numpy as np
+  import tensorflow as tf
   random = np.random.default_rng(0)
   shape = (options.batch_size, options.seq_length)
   positions = np.stack([
@@ -131,15 +131,15 @@ def _batch(options):
 
 
 def _optimizer():
-  from official.modeling.optimization import legacy_adamw  # pylint: disable=g-import-not-at-top
+  from official.modeling.optimization import legacy_adamw
   return legacy_adamw.AdamWeightDecay(
       1e-4, weight_decay_rate=0.01, epsilon=1e-6, gradient_clip_norm=1.0,
       exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'])
 
 
 def _our_step(architecture, batch, jit_compile: bool):
-  import tensorflow as tf  # pylint: disable=g-import-not-at-top
-  from official_ext import modeling  # pylint: disable=g-import-not-at-top
+  import tensorflow as tf
+  from official_ext import modeling
   model = modeling.GrowingBertPretrainer(architecture)
   model.compile(optimizer=_optimizer())
   step = tf.function(model.train_step, jit_compile=jit_compile)
@@ -148,9 +148,9 @@ def _our_step(architecture, batch, jit_compile: bool):
 
 def _stock_step(architecture, batch, jit_compile: bool):
   """What one would write with Model Garden alone, after its MaskedLMTask."""
-  import tensorflow as tf, tf_keras  # pylint: disable=g-import-not-at-top
-  from official.modeling import tf_utils  # pylint: disable=g-import-not-at-top
-  from official.nlp.modeling import layers, models, networks  # pylint: disable=g-import-not-at-top
+  import tensorflow as tf, tf_keras
+  from official.modeling import tf_utils
+  from official.nlp.modeling import layers, models, networks
   initializer = tf_keras.initializers.TruncatedNormal(stddev=0.02)
   encoder = networks.BertEncoderV2(
       vocab_size=architecture.vocab_size,

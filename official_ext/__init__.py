@@ -1,1 +1,1 @@
-"""Progressive pre-training for TensorFlow Model Garden: models grow while they train."""
+"""Progressive pre-training for TensorFlow Model Garden."""

@@ -77,7 +77,7 @@ def _package_version(name: str) -> str | None:
 
 
 def _devices() -> list[str]:
-  import tensorflow as tf  # pylint: disable=g-import-not-at-top
+  import tensorflow as tf
   return [f'{device.device_type} {device.name.rsplit(":", 1)[-1]}'
           for device in tf.config.list_physical_devices()]
 
@@ -89,9 +89,7 @@ def _is_tpu_host() -> bool:
 
 def _layer_module() -> str:
   """The module of the class that Model Garden's layers are made of."""
-  # pylint: disable=g-import-not-at-top
   from official.nlp.modeling import layers
-  # pylint: enable=g-import-not-at-top
   bases = layers.TransformerEncoderBlock.__mro__
   return next(base.__module__ for base in bases if base.__name__ == 'Layer')
 
@@ -99,7 +97,7 @@ def _layer_module() -> str:
 def _try_to_write(directory: str) -> None:
   """Writes a file and deletes it, in the directory or its nearest parent."""
   if '://' in directory:
-    import tensorflow as tf  # pylint: disable=g-import-not-at-top
+    import tensorflow as tf
     path = os.path.join(directory, '.official_ext_doctor')
     try:
       with tf.io.gfile.GFile(path, 'w') as file:
@@ -116,13 +114,13 @@ def _try_to_write(directory: str) -> None:
 
 
 def _packaged_files() -> list[str]:
-  from official_ext import gin_source  # pylint: disable=g-import-not-at-top
+  from official_ext import gin_source
   return gin_source.packaged_files()
 
 
 def _check_config(
     gin_files: Sequence[str], gin_params: Sequence[str], tpu: str | None) -> None:
-  from official_ext import configuration  # pylint: disable=g-import-not-at-top
+  from official_ext import configuration
   configuration.load_config(
       gin_files, gin_params, tpu=tpu, require_directories=False)
 

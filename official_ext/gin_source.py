@@ -155,7 +155,7 @@ def _package_dir() -> str:
 def _read_text(path: str) -> str:
   if '://' in path:
     # Only for files in a bucket: TensorFlow takes seconds to import.
-    import tensorflow as tf  # pylint: disable=g-import-not-at-top
+    import tensorflow as tf
     try:
       with tf.io.gfile.GFile(path) as file:
         return file.read()

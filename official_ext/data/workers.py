@@ -1,7 +1,8 @@
 """Worker processes that import TensorFlow once between them.
 
-A fork server imports what they need of it, before any of its threads exist, and workers
-are forked from it: they start at once, and share the memory of its libraries.
+A fork server imports what they need of it, before any of its threads exist, and
+workers are forked from it: they start at once, and share the memory of its
+libraries.
 """
 
 import concurrent.futures
