@@ -1,3 +1,5 @@
+"""The files of a run: written once, compared, and cut back."""
+
 import json
 
 import pytest

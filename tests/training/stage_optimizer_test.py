@@ -1,3 +1,5 @@
+"""Learning rates and weight decay, stage by stage."""
+
 import numpy as np
 import pytest
 
