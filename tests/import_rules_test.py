@@ -16,6 +16,9 @@ _ORDER = (
     'mistakes', 'command',  # How a mistake is told, and a command's shell.
     'growth', 'modeling', 'data', 'schedules', 'training', 'analysis',
     'downstream', 'export')
+# Rooms that know less than all that stands before them; CONTRIBUTING.md says so.
+_KNOWS_ONLY = {'modeling': {'growth'}, 'data': set(), 'schedules': {'growth'}}
+_SHELL = {'mistakes', 'command'}
 _SOURCES = sorted(_PACKAGE.rglob('*.py'))
 _PURE = {'growth': {'numpy'}, 'schedules': set()}
 # Private attributes of Model Garden's and Keras's objects: one adapter for the
@@ -55,8 +58,10 @@ def _by_name(path: pathlib.Path) -> str:
 @pytest.mark.parametrize(
     'path', [path for path in _SOURCES if _room(path) in _ORDER], ids=_by_name)
 def test_imports_point_down(path):
-  allowed = set(_ORDER[:_ORDER.index(_room(path)) + 1])
-  assert _imported_rooms(path) <= allowed
+  room = _room(path)
+  below = set(_ORDER[:_ORDER.index(room)])
+  assert _imported_rooms(path) <= _KNOWS_ONLY.get(room, below) | _SHELL & below | {
+      room}
 
 
 def test_every_folder_is_a_known_room():
