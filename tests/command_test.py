@@ -143,3 +143,10 @@ def test_one_line():
 
 def test_a_configuration_error_counts():
   assert str(ConfigurationError(['a', 'b'])) == '2 mistakes:\n  a\n  b'
+
+
+def test_configuration_is_checked_without_tensorflow():
+  # Mistakes are to come at once, and before any device is taken.
+  code = ('import sys, official_ext.configuration; '
+          'sys.exit("tensorflow" in sys.modules)')
+  assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
