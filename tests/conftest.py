@@ -49,3 +49,14 @@ def seed() -> int:
   if 'tensorflow' in sys.modules:
     sys.modules['tensorflow'].random.set_seed(_SEED)
   return _SEED
+
+
+@pytest.fixture(scope='session')
+def mirrored():
+  """Two logical CPUs.
+
+  One for the whole process: every MirroredStrategy counts its collectives from
+  the same number, and TensorFlow takes a second one's for repeats of the first.
+  """
+  import tensorflow as tf  # pylint: disable=g-import-not-at-top
+  return tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
