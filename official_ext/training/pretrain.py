@@ -71,6 +71,8 @@ def pretrain(config: PretrainConfig, *, config_text: str,
       config.strategy, tpu=config.tpu, num_replicas=config.num_replicas)
   # Only now is it known how many replicas there are.
   config.check(manifest, num_replicas=strategy.num_replicas_in_sync)
+  if config.jit_compile:
+    strategy_lib.check_jit_compile(strategy)
   is_chief = strategy_lib.is_chief(strategy)
 
   directory = RunDirectory(config.model_dir, is_chief=is_chief)

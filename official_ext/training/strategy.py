@@ -45,6 +45,20 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
           or (resolver.task_type == 'worker' and resolver.task_id == 0))
 
 
+def check_jit_compile(strategy: tf.distribute.Strategy) -> None:
+  """Refuses what XLA would fail at in the first step, in words of its own.
+
+  Raises:
+    ValueError: the replicas are logical CPUs, of which XLA uses the first only.
+  """
+  devices = strategy.extended.worker_devices
+  if len(devices) > 1 and 'CPU' in devices[0]:
+    raise ValueError(
+        f'jit_compile is True, but the {len(devices)} replicas are CPUs, of '
+        'which XLA uses only the first; set jit_compile = False or '
+        "strategy = 'one_device'.")
+
+
 def _split_cpu(num_devices: int) -> None:
   """Makes logical CPUs, if TensorFlow has not started and none were made."""
   cpu = tf.config.list_physical_devices('CPU')[0]

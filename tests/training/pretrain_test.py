@@ -178,3 +178,10 @@ def test_batch_that_replicas_cannot_share_is_refused(tmp_path, mirrored):
     pretrain(small_config(tmp_path, batch_size=7), config_text='',
              flops_per_step=lambda _: 1.0,
              strategy=mirrored)
+
+
+def test_compiling_for_several_cpus_is_refused(tmp_path, mirrored):
+  with pytest.raises(ValueError, match='jit_compile is True, but the 2 replicas '
+                     'are CPUs, .*; set jit_compile = False or'):
+    pretrain(small_config(tmp_path, jit_compile=True), config_text='',
+             flops_per_step=lambda _: 1.0, strategy=mirrored)
