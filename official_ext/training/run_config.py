@@ -51,6 +51,8 @@ class PretrainConfig:
       grown unit, relative to the weights' own standard deviation; 0 adds none.
     output_dropout: dropout rate of each block's outputs and the embeddings.
     attention_dropout: dropout rate of the attention probabilities.
+    initializer_stddev: spread of the fresh weights; BERT's 0.02 is for 768
+      units, narrow models start faster with 1/sqrt(hidden_size).
     query_pool_type: how pooled queries are made of tokens, 'mean' or 'max'.
     use_next_sentence: also train next-sentence prediction.
     precision: 'float32' or 'mixed_bfloat16' (weights stay float32).
@@ -88,6 +90,7 @@ class PretrainConfig:
   noise_scale: float = 0.01
   output_dropout: float = 0.1
   attention_dropout: float = 0.1
+  initializer_stddev: float = 0.02
   query_pool_type: str = 'mean'
   use_next_sentence: bool = True
   precision: str = 'float32'
@@ -356,6 +359,7 @@ _FIELD_CHECKS = {
     'noise_scale': _number(0),
     'output_dropout': _number(0, 1),
     'attention_dropout': _number(0, 1),
+    'initializer_stddev': _number(0, exclusive=True),
     'use_next_sentence': _truth,
     'jit_compile': _truth,
     'steps_per_execution': _whole(1),
