@@ -60,7 +60,9 @@ def load_run_model(model_dir: str, *, allow_unfinished: bool = False,
   schedule = json.loads(_read(
       directory, run_directory.SCHEDULE_FILE,
       'give the model_dir that `train` wrote to'))
-  checkpoint = RunCheckpoints(directory.file('checkpoints')).newest_valid(warn)
+  checkpoints = RunCheckpoints(
+      directory.file(run_directory.CHECKPOINTS_DIR))
+  checkpoint = checkpoints.newest_valid(warn)
   if checkpoint is None:
     raise ValueError(
         f'{model_dir} has no checkpoint in checkpoints/; train it first, or give '

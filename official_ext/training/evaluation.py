@@ -32,7 +32,7 @@ class HeldOutEvaluation:
 
 def most_frequent_token_accuracy(
     batches: Iterable[Mapping[str, tf.Tensor]]) -> float:
-  """Masked accuracy of always guessing the commonest label of these batches."""
+  """Masked accuracy of always guessing the most frequent label of these batches."""
   counts = Counter()
   for batch in batches:
     ids = np.asarray(batch['masked_lm_ids'])

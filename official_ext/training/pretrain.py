@@ -38,7 +38,7 @@ class PretrainResult:
   Attributes:
     step: steps done.
     metrics: held-out metrics at the end, with `most_frequent_token_accuracy`,
-      the masked accuracy of always guessing the commonest token.
+      the masked accuracy of always guessing the most frequent token.
   """
 
   step: int
@@ -65,7 +65,6 @@ def pretrain(config: PretrainConfig, *, config_text: str,
     NonFiniteLossError: the loss became NaN or infinite.
   """
   manifest = Manifest.read(config.data_dir)
-  eval_steps = _eval_steps(config, manifest)
   _seed(config)
   strategy = strategy or strategy_lib.build_strategy(
       config.strategy, tpu=config.tpu, num_replicas=config.num_replicas)
@@ -79,11 +78,11 @@ def pretrain(config: PretrainConfig, *, config_text: str,
   directory.start(
       config_text=config_text, schedule=describe_run(config, manifest),
       vocabulary_file=os.path.join(
-          config.data_dir, run_directory.VOCABULARY_FILE),
+          config.data_dir, manifest_lib.VOCABULARY_FILE),
       data_manifest_file=os.path.join(
           config.data_dir, manifest_lib.MANIFEST_FILE))
   checkpoints = RunCheckpoints(
-      directory.file('checkpoints'), max_to_keep=config.max_checkpoints_to_keep,
+      directory.file(run_directory.CHECKPOINTS_DIR), max_to_keep=config.max_checkpoints_to_keep,
       is_chief=is_chief)
   newest = checkpoints.newest_valid(warn=_warn)
   step, stage_index = read_position(newest) if newest else (0, 0)
@@ -92,7 +91,7 @@ def pretrain(config: PretrainConfig, *, config_text: str,
                           use_next_sentence=config.use_next_sentence)
   growth = ProgressiveGrowth(
       config.schedule, config.architecture, config.num_steps,
-      stage_optimizer=stage_optimizer(config),
+      stage_optimizer=_stage_optimizer(config),
       optimizer_growth=config.optimizer_growth,
       noise_scale=config.noise_scale, seed=config.seed,
       probe=_probe(loader))
@@ -121,8 +120,8 @@ def pretrain(config: PretrainConfig, *, config_text: str,
   evaluate = HeldOutEvaluation(
       model, _distributed(
           strategy, config.batch_size,
-          lambda rows: loader.evaluation_batches(rows, eval_steps)),
-      eval_steps)
+          lambda rows: loader.evaluation_batches(rows, config.eval_steps)),
+      config.eval_steps)
   recorder = _recorder(config, directory, checkpoints, evaluate,
                        flops_per_step, manifest, config_text)
   recorder.watch(model, growth)
@@ -136,13 +135,13 @@ def pretrain(config: PretrainConfig, *, config_text: str,
                 callbacks=[growth, recorder])
     metrics = recorder.final_evaluation(
         most_frequent_token_accuracy(loader.evaluation_batches(
-            BatchSlice(config.batch_size), eval_steps)))
+            BatchSlice(config.batch_size), config.eval_steps)))
   finally:
     recorder.close()
   return PretrainResult(step=growth.step, metrics=metrics)
 
 
-def stage_optimizer(config: PretrainConfig) -> StageOptimizer:
+def _stage_optimizer(config: PretrainConfig) -> StageOptimizer:
   return StageOptimizer(
       num_steps=config.num_steps, name=config.optimizer,
       peak_learning_rate=config.peak_learning_rate,
@@ -187,13 +186,6 @@ def _seed(config: PretrainConfig) -> None:
   tf_keras.utils.set_random_seed(config.seed)
   if config.deterministic:
     tf.config.experimental.enable_op_determinism()
-
-
-def _eval_steps(config: PretrainConfig, manifest: Manifest) -> int:
-  """Batches of an evaluation; by default the whole held-out split."""
-  if config.eval_steps:
-    return config.eval_steps
-  return max(1, manifest.splits['eval'].examples // config.batch_size)
 
 
 def _distributed(strategy, global_batch_size, make_batches):

@@ -15,9 +15,10 @@ from official_ext.growth import Architecture
 from official_ext.modeling import unpooled_logits
 from official_ext.modeling import weights as weights_lib
 from official_ext.schedules import GrowthSchedule
+from official_ext.training.run_config import CHOICES
 from official_ext.training.stage_optimizer import StageOptimizer
 
-OPTIMIZER_GROWTHS = ('reset', 'transfer')
+OPTIMIZER_GROWTHS = CHOICES['optimizer_growth']
 
 
 class GrowthObserver:
@@ -60,7 +61,6 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
       a restored model.
     records: one dictionary a growth: step, stage_from, stage_to, from, to,
       operators, preserves, max_logit_difference, seconds.
-    seconds: time spent in growths, observers included.
     tracing: the executions that were the first of their compiled function.
     observer: told before and after each growth.
   """
@@ -103,7 +103,6 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
         stage_optimizer or StageOptimizer(num_steps=num_steps))
     self.step = 0
     self.records: list[dict[str, Any]] = []
-    self.seconds = 0.0
     self.tracing = FirstExecutions()
     self._optimizer_growth = optimizer_growth
     self._noise_scale = noise_scale
@@ -177,9 +176,8 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     return logs
 
   def _grow(self, source, target) -> None:
-    start = time.monotonic()
     self.observer.before_growth(self.step)
-    growth_start = time.monotonic()
+    start = time.monotonic()
     record = {
         'step': self.step,
         'stage_from': source.index,
@@ -199,12 +197,12 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     self._is_fresh = True
     self.model.train_function = self._run_execution
     self.model.test_function = self.model.predict_function = None
-    record['max_logit_difference'] = _max_difference(
-        logits, self._probe_logits())
-    record['seconds'] = time.monotonic() - growth_start
+    record['max_logit_difference'] = (
+        None if logits is None
+        else growth.max_difference(logits, self._probe_logits()))
+    record['seconds'] = time.monotonic() - start
     self.records.append(record)
     self.observer.after_growth(self.step, record)
-    self.seconds += time.monotonic() - start
 
   def _replace_model(self, source, target) -> None:
     model = self.model
@@ -267,10 +265,3 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     compiled = tf.function(logits).get_concrete_function(features)
     replicas = strategy.experimental_local_results(compiled(features))
     return np.asarray(replicas[0], np.float64)
-
-
-def _max_difference(before: np.ndarray | None, after: np.ndarray | None
-                    ) -> float | None:
-  if before is None or after is None:
-    return None
-  return float(np.max(np.abs(before - after)))

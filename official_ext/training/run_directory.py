@@ -13,6 +13,7 @@ METRICS_FILE = 'metrics.jsonl'
 GROWTH_FILE = 'growth.jsonl'
 VOCABULARY_FILE = 'vocab.txt'
 DATA_MANIFEST_FILE = 'data_manifest.json'
+CHECKPOINTS_DIR = 'checkpoints'
 
 
 class RunDirectory:
@@ -36,7 +37,8 @@ class RunDirectory:
 
     Args:
       config_text: the resolved gin configuration.
-      schedule: everything that a resumed run may not change, see `train`.
+      schedule: everything that a resumed run may not change, see
+        `pretrain.describe_run`.
       vocabulary_file: the data set's vocabulary, copied for serving.
       data_manifest_file: the data set's manifest, copied for serving.
 

@@ -99,9 +99,9 @@ class RunRecorder(tf_keras.callbacks.Callback,
     del batch, logs
     step = self._growth.step
     self._bar.update(step - self._bar.n)
-    if self._is_due(step, self._logged_step, self._log_interval_steps):
+    if _is_due(step, self._logged_step, self._log_interval_steps):
       self._log_training()
-      if self._is_due(step, self._saved_step, self._checkpoint_interval_steps):
+      if _is_due(step, self._saved_step, self._checkpoint_interval_steps):
         self._save()
         self._interval_start = self._clock()
 
@@ -122,7 +122,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
     """
     for record in self._directory.records(run_directory.METRICS_FILE):
       if record.get('moment') == 'end':
-        return record
+        return {name: value for name, value in record.items()
+                if isinstance(value, float)}
     return self._log_evaluation(
         'end', most_frequent_token_accuracy=most_frequent_token_accuracy)
 
@@ -150,9 +151,6 @@ class RunRecorder(tf_keras.callbacks.Callback,
         f'{self._loss_before:.4f} -> {loss_after:.4f}')
     self._save()
     self._interval_start = self._clock()
-
-  def _is_due(self, step: int, last: int, interval: int) -> bool:
-    return step // interval > last // interval
 
   def _log_training(self, stage=None) -> None:
     stage = stage or self._growth.stage
@@ -248,3 +246,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
         f'{what} step {step}; the newest checkpoint, of step '
         f'{self._saved_step}, is from before. Lower peak_learning_rate or '
         'gradient_clip_norm and run again to go on from there.')
+
+
+def _is_due(step: int, last: int, interval: int) -> bool:
+  """Whether a multiple of `interval` lies after `last`, up to `step`."""
+  return step // interval > last // interval

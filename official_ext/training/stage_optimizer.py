@@ -12,7 +12,9 @@ from official.modeling.optimization import legacy_adamw
 import tensorflow as tf
 import tf_keras
 
-OPTIMIZERS = ('adamw', 'lamb')
+from official_ext.training.run_config import CHOICES
+
+OPTIMIZERS = CHOICES['optimizer']
 # Biases and LayerNorms, under the names that Model Garden gives them.
 NOT_DECAYED = ('LayerNorm', 'layer_norm', 'bias')
 

@@ -2,7 +2,9 @@
 
 import tensorflow as tf
 
-STRATEGIES = ('one_device', 'mirrored', 'multi_worker', 'tpu')
+from official_ext.training.run_config import CHOICES
+
+STRATEGIES = CHOICES['strategy']
 
 
 def build_strategy(name: str, *, tpu: str = '', num_replicas: int | None = None
