@@ -44,7 +44,7 @@ def grow(
     target: Architecture,
     *,
     depth: str = 'append',
-    noise_scale: float = 0.01,
+    noise_scale: float = 0.1,
     seed: int = 0,
 ) -> dict[str, np.ndarray]:
   """Grows a BERT pre-trainer's weights: width, depth and length, in any mixture.

@@ -68,7 +68,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
   def __init__(self, schedule: GrowthSchedule, target: Architecture,
                num_steps: int, *,
                stage_optimizer: StageOptimizer | None = None,
-               optimizer_growth: str = 'reset', noise_scale: float = 0.01,
+               optimizer_growth: str = 'reset', noise_scale: float = 0.1,
                seed: int = 0, observer: GrowthObserver | None = None,
                probe: Mapping[str, Any] | None = None):
     """Creates the callback.
@@ -110,6 +110,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     self.observer = observer or GrowthObserver()
     self._probe = probe
     self._run_steps = None
+    self._untraced = None
     self._is_fresh = True
     # Nothing here reads the logs, so Keras need not fetch them every step.
     self._supports_tf_logs = True
@@ -135,9 +136,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
           '`ProgressiveGrowth.stage.architecture`.')
     # Made anew: after a `fit` that was interrupted, what the model has is this
     # callback's own function, which would call itself.
-    self._run_steps = self.model.make_train_function(force=True)
-    self._is_fresh = True
-    self.model.train_function = self._run_execution
+    self._remake_train_function()
 
   def on_train_end(self, logs=None):
     del logs
@@ -165,6 +164,16 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
         self._grow(ended, self.stage)
     return logs
 
+  def _remake_train_function(self) -> None:
+    """Makes the compiled step of the model as it is now."""
+    self._run_steps = self.model.make_train_function(force=True)
+    self.model.train_function = self._run_execution
+    # Keras' TensorBoard callback draws what is here, and fails on a function
+    # that has not run yet.
+    self._untraced = self.model.train_tf_function
+    self.model.train_tf_function = None
+    self._is_fresh = True
+
   def _run_timed(self, iterator, steps):
     if not self._is_fresh:
       return self._run_steps(iterator)
@@ -172,6 +181,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     logs = self._run_steps(iterator)
     self.tracing.seconds += time.monotonic() - start
     self.tracing.steps += steps
+    self.model.train_tf_function, self._untraced = self._untraced, None
     self._is_fresh = False
     return logs
 
@@ -193,9 +203,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     logits = self._probe_logits()
     with self.model.distribute_strategy.scope():
       self._replace_model(source, target)
-    self._run_steps = self.model.make_train_function(force=True)
-    self._is_fresh = True
-    self.model.train_function = self._run_execution
+    self._remake_train_function()
     self.model.test_function = self.model.predict_function = None
     record['max_logit_difference'] = (
         None if logits is None

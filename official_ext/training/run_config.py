@@ -87,7 +87,7 @@ class PretrainConfig:
   weight_decay_rate: float = 0.01
   gradient_clip_norm: float = 1.0
   optimizer_growth: str = 'reset'
-  noise_scale: float = 0.01
+  noise_scale: float = 0.1
   output_dropout: float = 0.1
   attention_dropout: float = 0.1
   initializer_stddev: float = 0.02

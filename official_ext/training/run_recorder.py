@@ -83,7 +83,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._logged_step = self._saved_step = step
     self._bar = tqdm.tqdm(
         total=self._growth.stages[-1].end_step, initial=step, unit='step',
-        dynamic_ncols=True, disable=not sys.stderr.isatty())
+        dynamic_ncols=True,
+        disable=not (self._directory.is_chief and sys.stderr.isatty()))
     if self._directory.is_chief:
       self._writers = {
           split: tf.summary.create_file_writer(self._directory.file(split))
@@ -239,7 +240,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
             f'{left:.0f} s left at this pace')
 
   def _say(self, line: str) -> None:
-    tqdm.tqdm.write(line, file=sys.stderr)
+    if self._directory.is_chief:
+      tqdm.tqdm.write(line, file=sys.stderr)
 
   def _non_finite_message(self, what: str, step: int) -> str:
     return (

@@ -25,7 +25,7 @@ SCHEDULE = GrowthSchedule((
     Stage('full', steps=4)))
 SHARING = GrowthSchedule((
     Stage('shared', steps=3, ffn_sharing=4, query_pool_size=2),
-    Stage('full', steps=4)))
+    Stage('full', steps=200)))
 
 
 @pytest.fixture(scope='module')
@@ -43,6 +43,8 @@ class Traces(tf_keras.callbacks.Callback):
 
   def on_train_batch_end(self, batch, logs=None):
     function = self.model.train_tf_function
+    if function is None:
+      return  # A growth has just made the next one.
     if not self.functions or self.functions[-1] is not function:
       self.functions.append(function)
 
@@ -50,9 +52,10 @@ class Traces(tf_keras.callbacks.Callback):
 def fit(loader, schedule, *, strategy=None, steps_per_execution=1,
         callbacks=(), **options):
   strategy = strategy or tf.distribute.get_strategy()
-  options.setdefault('stage_optimizer', StageOptimizer(
-      num_steps=7, peak_learning_rate=1e-2))
-  growth = ProgressiveGrowth(schedule, TARGET, num_steps=7, **options)
+  num_steps = sum(stage.steps for stage in schedule.stages)
+  growth = ProgressiveGrowth(
+      schedule, TARGET, num_steps, stage_optimizer=StageOptimizer(
+          num_steps=num_steps, peak_learning_rate=1e-2), **options)
   tf_keras.utils.set_random_seed(1)
   with strategy.scope():
     model = GrowingBertPretrainer(
@@ -63,7 +66,7 @@ def fit(loader, schedule, *, strategy=None, steps_per_execution=1,
   batches = strategy.distribute_datasets_from_function(
       lambda context: loader.training_batches(
           BatchSlice(8, num_replicas=context.num_replicas_in_sync), seed=0))
-  model.fit(batches, steps_per_epoch=7, verbose=0,
+  model.fit(batches, steps_per_epoch=num_steps, verbose=0,
             callbacks=[growth, *callbacks])
   return model, growth
 
@@ -74,11 +77,14 @@ def plain(loader):
   return weights_lib.read_weights(fit(loader, SCHEDULE)[0])
 
 
-@pytest.mark.parametrize('steps_per_execution', [2, 7])
+# Cut by the growth at step 3, ending with it, and all steps at once.
+@pytest.mark.parametrize('steps_per_execution', [2, 3, 7])
 def test_grows_at_the_step_whatever_steps_per_execution_is(
-    loader, plain, steps_per_execution):
+    loader, plain, steps_per_execution, tmp_path):
+  # TensorBoard's callback wants to draw the function that has just run.
   actual, growth = fit(
-      loader, SCHEDULE, steps_per_execution=steps_per_execution)
+      loader, SCHEDULE, steps_per_execution=steps_per_execution,
+      callbacks=[tf_keras.callbacks.TensorBoard(str(tmp_path))])
   assert [record['step'] for record in growth.records] == [3]
   assert growth.step == 7
   # The last stage's optimizer has seen that stage's steps alone.
@@ -130,22 +136,28 @@ def probe(loader):
 
 
 def test_sharing_to_full_preserves_the_function_and_copies_separate(loader):
-  model, growth = fit(loader, SHARING, probe=probe(loader), noise_scale=0.01)
+  model, growth = fit(loader, SHARING, probe=probe(loader))
   record, = growth.records
   assert record['preserves']
   assert record['operators'] == ['ffn_sharing 4 -> 1', 'query_pool 2 -> 1']
   assert record['max_logit_difference'] <= 1e-5
   for layer in range(2):
-    kernel = weights_lib.read_weights(model)[f'layer_{layer}/ffn/inner/kernel']
-    assert len(np.unique(kernel, axis=1).T) == TARGET.inner_size
+    assert closest_units(model, layer) > 1e-3
+
+
+def closest_units(model, layer) -> float:
+  """Distance of the two most alike inner units, relative to a unit's norm."""
+  kernel = weights_lib.read_weights(model)[f'layer_{layer}/ffn/inner/kernel']
+  units = kernel.T
+  distances = np.linalg.norm(units[:, np.newaxis] - units, axis=-1)
+  np.fill_diagonal(distances, np.inf)
+  return distances.min() / np.linalg.norm(units, axis=-1).mean()
 
 
 def test_without_noise_copies_never_separate(loader):
   # The flaw of the published code: equal gradients keep equal units equal.
   model, _ = fit(loader, SHARING, noise_scale=0.0)
-  kernel = weights_lib.read_weights(model)['layer_0/ffn/inner/kernel']
-  distinct = np.unique(kernel.round(6), axis=1).shape[1]
-  assert distinct == TARGET.inner_size // 4
+  assert closest_units(model, 0) < 1e-5
 
 
 def test_reset_starts_fresh_and_transfer_counts_on(loader):
@@ -153,8 +165,7 @@ def test_reset_starts_fresh_and_transfer_counts_on(loader):
 
   for mode in ('reset', 'transfer'):
     growth = ProgressiveGrowth(
-        SHARING, TARGET, num_steps=7, optimizer_growth=mode,
-        stage_optimizer=StageOptimizer(num_steps=7))
+        SHARING, TARGET, num_steps=203, optimizer_growth=mode)
 
     class Observer:
 
