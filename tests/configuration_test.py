@@ -231,9 +231,9 @@ SETTINGS = [
     (['train.data_dir = gs://bucket/data'],
      ['--gin_params "train.data_dir = gs://bucket/data": put quotes around the '
       "path: train.data_dir = 'gs://bucket/data'"]),
-    (['train.model_dir = /tmp/run'],
-     ['--gin_params "train.model_dir = /tmp/run": put quotes around the path: '
-      "train.model_dir = '/tmp/run'"]),
+    (['train.model_dir = /data/run'],
+     ['--gin_params "train.model_dir = /data/run": put quotes around the path: '
+      "train.model_dir = '/data/run'"]),
     (['train.optimizer = lamb'],
      ['--gin_params "train.optimizer = lamb": lamb is not a value; put quotes '
       "around a text: 'lamb', or % before a macro: %lamb"]),
