@@ -8,6 +8,8 @@ import tempfile
 import tensorflow as tf
 import tf_keras
 
+from official_ext.mistakes import one_line
+
 # Names within the checkpoint, beside Model Garden's own `model`, `encoder`,
 # `masked_lm`, `optimizer` and `next_sentence.pooler_dense`.
 STEP_KEY = 'global_step'
@@ -118,7 +120,7 @@ def find_damage(path: str) -> str | None:
     for name in reader.get_variable_to_shape_map():
       reader.get_tensor(name)
   except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
-    return str(error).strip().splitlines()[0]
+    return one_line(error)
   return None
 
 
