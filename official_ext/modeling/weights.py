@@ -5,7 +5,7 @@ layers keep their variables. The names are those of
 `official_ext.growth.named_weights`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ def named_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
   """Canonical names of a pretrainer's trainable variables.
 
   Args:
-    model: a `GrowingBertPretrainer`, or a built stock `BertPretrainerV2` over a
-      `BertEncoderV2`.
+    model: a `GrowingBertPretrainer`, a `GrowingGptPretrainer`, or a built stock
+      `BertPretrainerV2` over a `BertEncoderV2`.
 
   Returns:
     dict of name to variable: every trainable variable exactly once.
@@ -28,6 +28,15 @@ def named_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
     ValueError: if the model has a trainable variable that has no name, or
       misses one.
   """
+  # A stock pretrainer has no architecture.
+  architecture = getattr(model, 'architecture', None)
+  is_gpt = architecture is not None and architecture.family == 'gpt'
+  names = _gpt_variables(model) if is_gpt else _bert_variables(model)
+  _check_cover(names, model)
+  return names
+
+
+def _bert_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
   encoder = model.encoder_network
   names = {
       'embeddings/word': encoder._embedding_layer.embeddings,
@@ -35,8 +44,33 @@ def named_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
           encoder._position_embedding_layer._position_embeddings,
       'embeddings/type': encoder._type_embedding_layer.embeddings,
       **_norm('embeddings/norm', encoder._embedding_norm_layer),
+      **_blocks(encoder.transformer_layers),
+      **_dense('pooler', encoder.pooler_layer),
+      **_dense('masked_lm/dense', model.masked_lm.dense),
+      **_norm('masked_lm/norm', model.masked_lm.layer_norm),
+      'masked_lm/output_bias': model.masked_lm.bias,
   }
-  for index, block in enumerate(encoder.transformer_layers):
+  for head in model.classification_heads:
+    names |= {
+        **_dense(f'{head.name}/dense', head.dense),
+        **_dense(f'{head.name}/output', head.out_proj),
+    }
+  return names
+
+
+def _gpt_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
+  decoder = model.decoder
+  return {
+      'embeddings/word': decoder.word_embedding.embeddings,
+      'embeddings/position': decoder.position_embedding._position_embeddings,
+      **_blocks(decoder.transformer_layers),
+      **_norm('final_norm', decoder.final_norm),
+  }
+
+
+def _blocks(blocks: Sequence[Any]) -> dict[str, tf.Variable]:
+  names = {}
+  for index, block in enumerate(blocks):
     prefix = f'layer_{index}'
     attention = block._attention_layer
     names |= {
@@ -49,18 +83,6 @@ def named_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
         **_dense(f'{prefix}/ffn/output', block._output_dense),
         **_norm(f'{prefix}/ffn/norm', block._output_layer_norm),
     }
-  names |= {
-      **_dense('pooler', encoder.pooler_layer),
-      **_dense('masked_lm/dense', model.masked_lm.dense),
-      **_norm('masked_lm/norm', model.masked_lm.layer_norm),
-      'masked_lm/output_bias': model.masked_lm.bias,
-  }
-  for head in model.classification_heads:
-    names |= {
-        **_dense(f'{head.name}/dense', head.dense),
-        **_dense(f'{head.name}/output', head.out_proj),
-    }
-  _check_cover(names, model)
   return names
 
 
