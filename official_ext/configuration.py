@@ -6,7 +6,8 @@ at once. These names can be configured:
 
   train            PretrainConfig, one run
   model            Architecture, its target
-  compound_grow, stack, scratch          schedules of the papers
+  compound_grow, stack, stack_bert, mslt, bert2bert, net2net, direct_copy,
+  data_truncation, ffn_factorization, scratch     schedules of the papers
   growth_schedule, stage                 a schedule of one's own
 """
 
@@ -38,6 +39,13 @@ CONFIGURABLES = {
     'model': Architecture,
     'compound_grow': schedules.compound_grow,
     'stack': schedules.stack,
+    'stack_bert': schedules.stack_bert,
+    'mslt': schedules.mslt,
+    'bert2bert': schedules.bert2bert,
+    'net2net': schedules.net2net,
+    'direct_copy': schedules.direct_copy,
+    'data_truncation': schedules.data_truncation,
+    'ffn_factorization': schedules.ffn_factorization,
     'scratch': schedules.scratch,
     'growth_schedule': schedules.GrowthSchedule,
     'stage': schedules.Stage,

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from official_ext.growth import Architecture
+from official_ext.growth import describe_operators
 from official_ext.growth import growth_mistakes
 from official_ext.schedules.stage import is_count
 from official_ext.schedules.stage import Stage
@@ -25,6 +26,11 @@ class ResolvedStage:
     end_step: steps done when it ends; the next stage begins here.
     architecture: the stage's model.
     depth_growth: rule by which layers are added when the stage begins.
+    width_growth: rule by which units are added when the stage begins.
+    trained_layers: layers from the top that are trained with the heads; None
+      means everything.
+    sub_model_layers: every step trains a drawn sub-model, whose depth is a
+      multiple of this; None means the whole model.
   """
 
   index: int
@@ -32,14 +38,36 @@ class ResolvedStage:
   start_step: int
   end_step: int
   architecture: Architecture
-  depth_growth: str
+  depth_growth: str = 'append'
+  width_growth: str = 'fpi'
+  trained_layers: int | None = None
+  sub_model_layers: int | None = None
 
   @property
   def num_steps(self) -> int:
     return self.end_step - self.start_step
 
+  @property
+  def trained_part(self) -> str:
+    """What of the model is trained, in words."""
+    if self.sub_model_layers is not None:
+      return f'sub-models of {self.sub_model_layers}, … layers'
+    if self.trained_layers is not None:
+      return f'top {self.trained_layers} layers'
+    return 'all'
+
   def to_dict(self) -> dict[str, Any]:
     return dataclasses.asdict(self)
+
+
+def describe_growth(source: ResolvedStage, target: ResolvedStage) -> list[str]:
+  """What changes from one stage to the next, one entry each."""
+  changes = describe_operators(
+      source.architecture, target.architecture, depth=target.depth_growth,
+      width=target.width_growth)
+  if source.trained_part != target.trained_part:
+    changes.append(f'trained {source.trained_part} -> {target.trained_part}')
+  return changes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +101,8 @@ class GrowthSchedule:
       raise ValueError('GrowthSchedule: ' + '; '.join(mistakes) + '.')
 
   def resolve(
-      self, target: Architecture, num_steps: int) -> tuple[ResolvedStage, ...]:
+      self, target: Architecture, num_steps: int,
+      source: Architecture | None = None) -> tuple[ResolvedStage, ...]:
     """The stages in absolute numbers.
 
     Fractions are rounded at the boundaries between stages, so the steps always
@@ -82,18 +111,21 @@ class GrowthSchedule:
     Args:
       target: the model to end with; its own treatments are ignored.
       num_steps: steps of the whole run.
+      source: the model that the first stage grows from; None means that it
+        starts from fresh weights.
 
     Raises:
       ValueError: listing every mistake at once.
     """
-    mistakes, resolved = self._examine(target, num_steps)
+    mistakes, resolved = self._examine(target, num_steps, source)
     if mistakes:
       raise ValueError('GrowthSchedule: ' + '; '.join(mistakes) + '.')
     return resolved
 
-  def mistakes(self, target: Architecture, num_steps: int) -> list[str]:
+  def mistakes(self, target: Architecture, num_steps: int,
+               source: Architecture | None = None) -> list[str]:
     """Everything that keeps the schedule from serving this target and length."""
-    return self._examine(target, num_steps)[0]
+    return self._examine(target, num_steps, source)[0]
 
   def to_json(self) -> str:
     return json.dumps({'stages': [stage.to_dict() for stage in self.stages]})
@@ -126,37 +158,43 @@ class GrowthSchedule:
     return cls(tuple(Stage(**{'name': '', **stage}) for stage in stages))
 
   def _examine(
-      self, target: Architecture, num_steps: int
+      self, target: Architecture, num_steps: int, source: Architecture | None
   ) -> tuple[list[str], tuple[ResolvedStage, ...]]:
     boundaries, mistakes = self._boundaries(num_steps)
-    architectures = []
-    for stage in self.stages:
+    target = target.untreated()
+    shapes, parts = [], []
+    previous_name, previous = 'init_checkpoint', source
+    for index, stage in enumerate(self.stages):
+      if stage.weighted_norm and previous is None and not index:
+        mistakes.append(
+            f'stage {stage.name!r}: weighted_norm is set, but the first stage '
+            'grows from nothing; give an init_checkpoint or drop it')
       try:
-        architectures.append(stage.architecture(target))
+        shape = stage.architecture(target, previous)
+        part = stage.trained_part(target, shape.num_layers)
       except ValueError as error:
-        architectures.append(None)
         mistakes.append(f'stage {stage.name!r}: {error}')
-    previous_stage, previous = None, None
-    for stage, architecture in zip(self.stages, architectures):
-      if architecture is None:
+        shape, part = None, None
+      shapes.append(shape)
+      parts.append(part)
+      if shape is None:
         continue
       if previous is not None:
         mistakes += [
-            f'stage {stage.name!r} after {previous_stage.name!r}: {mistake}'
+            f'stage {stage.name!r} after {previous_name!r}: {mistake}'
             for mistake in growth_mistakes(
-                previous, architecture, stage.depth_growth)]
-      previous_stage, previous = stage, architecture
-    if architectures[-1] is not None:
-      mistakes += _end_mistakes(
-          self.stages[-1], architectures[-1], target.untreated())
+                previous, shape, stage.depth_growth, stage.width_growth)]
+      previous_name, previous = stage.name, shape
+    if shapes[-1] is not None:
+      mistakes += _end_mistakes(self.stages[-1], shapes[-1], parts[-1], target)
     if mistakes:
       return mistakes, ()
     return [], tuple(
         ResolvedStage(
-            index, stage.name, boundaries[index], boundaries[index + 1],
-            architecture, stage.depth_growth)
-        for index, (stage, architecture) in enumerate(
-            zip(self.stages, architectures)))
+            index, stage.name, boundaries[index], boundaries[index + 1], shape,
+            stage.depth_growth, stage.width_growth, *part)
+        for index, (stage, shape, part) in enumerate(
+            zip(self.stages, shapes, parts)))
 
   def _boundaries(self, num_steps: int) -> tuple[list[int], list[str]]:
     """Steps done before each stage and at the end, with what is wrong."""
@@ -190,12 +228,18 @@ class GrowthSchedule:
 
 
 def _end_mistakes(
-    stage: Stage, last: Architecture, target: Architecture) -> list[str]:
+    stage: Stage, last: Architecture, part: tuple[int | None, int | None],
+    target: Architecture) -> list[str]:
   mistakes = []
-  for field in ('num_layers', 'ffn_sharing', 'query_pool_size', 'ffn_rank'):
-    given, wanted = getattr(last, field), getattr(target, field)
+  for field in dataclasses.fields(Architecture):
+    given, wanted = getattr(last, field.name), getattr(target, field.name)
     if given != wanted:
       mistakes.append(
-          f'stage {stage.name!r}: {field} is {given} in the last stage; the run '
-          f'has to end at the untreated target, give {wanted}')
+          f'stage {stage.name!r}: {field.name} is {given} in the last stage; '
+          f'the run has to end at the untreated target, give {wanted}')
+  for name, number in zip(('trained_layers', 'sub_model_layers'), part):
+    if number is not None:
+      mistakes.append(
+          f'stage {stage.name!r}: {name} is {number} in the last stage; the run '
+          'has to end with the whole model in training, add a stage')
   return mistakes

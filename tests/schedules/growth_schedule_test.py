@@ -114,8 +114,8 @@ def test_every_mistake_is_listed_at_once():
       "stage 'low' after 'deep': num_layers shrinks from 9 to 6; give at least 9",
       "stage 'low' after 'deep': query_pool_size rises from 1 to 2, which is a "
       'smaller model; give at most 1',
-      "stage 'low' after 'deep': ffn_rank of the target is 2, which cannot be "
-      'grown yet; give None',
+      "stage 'low' after 'deep': ffn_rank goes from None to 2, which is a "
+      'smaller model; give None',
       "stage 'low': num_layers is 6 in the last stage; the run has to end at the "
       'untreated target, give 12',
       "stage 'low': query_pool_size is 2 in the last stage; the run has to end "
