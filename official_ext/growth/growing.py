@@ -5,9 +5,10 @@ import numbers
 
 import numpy as np
 
+from official_ext.growth import factors
 from official_ext.growth.architecture import Architecture
 from official_ext.growth.errors import GrowthError
-from official_ext.growth.growth_maps import GrowthMaps
+from official_ext.growth.named_weights import heads_in
 from official_ext.growth.named_weights import weight_specs
 from official_ext.growth.named_weights import WeightSpec
 from official_ext.growth.operators import compound
@@ -16,53 +17,36 @@ from official_ext.growth.refusals import weights_mistakes
 from official_ext.growth.transfer import grow_gradients
 from official_ext.growth.transfer import grow_weights
 
-_NEXT_SENTENCE = 'next_sentence/'
-
-
-def maps_between(
-    source: Architecture, target: Architecture, *, depth: str = 'append'
-) -> GrowthMaps:
-  """The maps of everything that differs between two architectures.
-
-  Args:
-    source: what there is.
-    target: what there shall be.
-    depth: rule for new layers, 'append' or 'top' (see `layer_maps`).
-
-  Raises:
-    GrowthError: listing everything that keeps source from growing into target.
-  """
-  mistakes = growth_mistakes(source, target, depth)
-  if mistakes:
-    raise GrowthError.of(mistakes)
-  return compound(depth).maps(source, target)
-
 
 def grow(
     weights: Mapping[str, np.ndarray],
     source: Architecture,
     target: Architecture,
     *,
+    width: str = 'fpi',
     depth: str = 'append',
     noise_scale: float = 0.1,
     seed: int = 0,
+    initializer_stddev: float = 0.02,
 ) -> dict[str, np.ndarray]:
-  """Grows a BERT pre-trainer's weights: width, depth and length, in any mixture.
+  """Grows a model's weights: width, depth and length, in any mixture.
 
-  Widening (feed-forward units, heads, residual stream) preserves the function
-  exactly; stacking layers and removing query pooling do not. See
-  `preserves_function`.
+  Factors are multiplied out first, then units are added, then layers. Whether
+  the function is preserved depends on the rules: see `preserves_function`.
 
   Args:
     weights: name -> floating array, exactly the names and shapes of
-      `weight_specs(source)`; the next-sentence head is optional as a whole.
+      `weight_specs(source)`; each of a BERT's heads is optional as a whole.
     source: architecture of `weights`.
     target: architecture to grow into.
-    depth: rule for new layers, 'append' or 'top'.
+    width: rule for new units, a name in `WIDTH_RULES`.
+    depth: rule for new layers, a name in `DEPTH_RULES`.
     noise_scale: standard deviation of the zero-sum noise that lets copies
       separate, relative to the spread of each grown weight; 0 means none, and
       then feed-forward copies never separate.
-    seed: seed of the noise; noise depends on the seed and the weight's name.
+    seed: seed of whatever is random: the noise, fresh units, drawn copies.
+      Numbers depend on the seed and the weight's name or the group of units.
+    initializer_stddev: standard deviation of fresh kernels and embeddings.
 
   Returns:
     name -> array in the order of `weight_specs(target)`, of the source's types,
@@ -71,18 +55,22 @@ def grow(
   Raises:
     GrowthError: listing every mistake at once.
   """
-  mistakes = []
-  if not (isinstance(noise_scale, numbers.Real) and 0 <= noise_scale < np.inf):
-    mistakes.append(
-        f'noise_scale is {noise_scale!r}; give a number of at least 0')
-  mistakes += growth_mistakes(source, target, depth)
+  mistakes = [
+      f'{field} is {value!r}; give a number of at least 0'
+      for field, value in (
+          ('noise_scale', noise_scale),
+          ('initializer_stddev', initializer_stddev))
+      if not (isinstance(value, numbers.Real) and 0 <= value < np.inf)]
+  mistakes += growth_mistakes(source, target, depth, width)
   mistakes += _array_mistakes({'weight': weights}, source)
   if mistakes:
     raise GrowthError.of(mistakes)
   target_specs = _specs_like(weights, target)
+  if _multiplies_out(source, target):
+    weights = factors.multiply_out(weights)
   grown = grow_weights(
-      weights, target_specs, compound(depth).maps(source, target),
-      noise_scale=noise_scale, seed=seed)
+      weights, target_specs, compound(width, depth, seed).maps(source, target),
+      noise_scale=noise_scale, seed=seed, initializer_stddev=initializer_stddev)
   _check_coverage(grown, target_specs)
   return grown
 
@@ -93,20 +81,28 @@ def grow_moments(
     source: Architecture,
     target: Architecture,
     *,
+    width: str = 'fpi',
     depth: str = 'append',
+    seed: int = 0,
+    weights: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
   """Grows Adam's or LAMB's moments; the optimizer's step is to be kept.
 
   Gradients of a widened weight are the old ones divided by the copies of its
   out-units, so the first moment is divided by that and the second by its
-  square. The masked-LM head's LayerNorm and the vocabulary bias are unchanged.
+  square. The LayerNorm before the decoder and the vocabulary bias are
+  unchanged. Moments of fresh units and of multiplied factors are estimates: see
+  `transfer.grow_gradients` and `factors`.
 
   Args:
     first: name -> running mean of the gradients, as `weight_specs(source)`.
     second: name -> running mean of their squares.
     source: architecture of the moments.
     target: architecture to grow into.
-    depth: rule for new layers, 'append' or 'top'.
+    width: rule for new units, a name in `WIDTH_RULES`.
+    depth: rule for new layers, a name in `DEPTH_RULES`.
+    seed: the seed that the weights grow with.
+    weights: the weights before growth; needed where factors are multiplied.
 
   Returns:
     (first, second) of the target.
@@ -114,12 +110,22 @@ def grow_moments(
   Raises:
     GrowthError: listing every mistake at once.
   """
-  mistakes = growth_mistakes(source, target, depth)
-  mistakes += _array_mistakes(
-      {'first moment': first, 'second moment': second}, source)
+  sides = {'first moment': first, 'second moment': second}
+  mistakes = growth_mistakes(source, target, depth, width)
+  if _multiplies_out(source, target):
+    if weights is None:
+      mistakes.append(
+          'weights is None, but moments of factors are multiplied out with '
+          'them; give the weights before growth')
+    else:
+      sides['weight'] = weights
+  mistakes += _array_mistakes(sides, source)
   if mistakes:
     raise GrowthError.of(mistakes)
-  maps = compound(depth).maps(source, target)
+  if _multiplies_out(source, target):
+    first = factors.multiply_out_first_moment(first, weights)
+    second = factors.multiply_out_second_moment(second, weights)
+  maps = compound(width, depth, seed).maps(source, target)
   grown = []
   for moments, power in ((first, 1), (second, 2)):
     specs = _specs_like(moments, target)
@@ -128,20 +134,20 @@ def grow_moments(
   return grown[0], grown[1]
 
 
+def _multiplies_out(source: Architecture, target: Architecture) -> bool:
+  return source.ffn_rank is not None and target.ffn_rank is None
+
+
 def _specs_like(
     arrays: Mapping[str, np.ndarray], architecture: Architecture
 ) -> dict[str, WeightSpec]:
-  """The architecture's specs, with a next-sentence head if the arrays have one."""
-  return weight_specs(
-      architecture,
-      has_next_sentence=any(n.startswith(_NEXT_SENTENCE) for n in arrays))
+  """The architecture's specs, with the heads that the arrays have."""
+  return weight_specs(architecture, **heads_in(arrays))
 
 
 def _array_mistakes(
     sides: Mapping[str, Mapping[str, np.ndarray]], architecture: Architecture
 ) -> list[str]:
-  if architecture.ffn_rank is not None:
-    return []  # Refused already, and without names.
   mistakes = []
   for side, arrays in sides.items():
     mistakes += weights_mistakes(arrays, _specs_like(arrays, architecture), side)

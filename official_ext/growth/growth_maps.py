@@ -1,10 +1,13 @@
 """A whole growth as maps: one layer map and the unit maps of every layer."""
 
+from collections.abc import Mapping
 import dataclasses
 
 from official_ext.growth.architecture import Architecture
 from official_ext.growth.named_weights import Axis
+from official_ext.growth.named_weights import block_name
 from official_ext.growth.named_weights import layer_of
+from official_ext.growth.unit_maps import follow
 from official_ext.growth.unit_maps import UnitMap
 
 
@@ -17,15 +20,21 @@ class GrowthMaps:
     residual: the map of the residual stream, shared by the whole network.
     heads: for each target layer the map of its attention heads.
     inner: for each target layer the map of its feed-forward units.
+    substitutes: for each target layer what it reads elsewhere: name within the
+      block -> another such name, or None for zeros. Empty means nothing in any
+      layer.
   """
 
   layers: tuple[int, ...]
   residual: UnitMap
   heads: tuple[UnitMap, ...]
   inner: tuple[UnitMap, ...]
+  substitutes: tuple[Mapping[str, str | None], ...] = ()
 
   def __post_init__(self):
-    for field in ('heads', 'inner'):
+    if not self.substitutes:
+      object.__setattr__(self, 'substitutes', ({},) * len(self.layers))
+    for field in ('heads', 'inner', 'substitutes'):
       if len(getattr(self, field)) != len(self.layers):
         raise ValueError(
             f'GrowthMaps: {len(getattr(self, field))} {field} maps for '
@@ -41,14 +50,27 @@ class GrowthMaps:
         inner=(UnitMap.identity(architecture.stored_inner_size),) * num_layers)
 
   def then(self, other: 'GrowthMaps') -> 'GrowthMaps':
-    """This growth, followed by another."""
+    """This growth, followed by another.
+
+    Raises:
+      ValueError: if the sizes do not fit, or the other takes single units of
+        layers in which this one substituted weights.
+    """
+    if any(self.substitutes) and any(
+        unit_map.layers is not None for unit_map in other.heads + other.inner):
+      raise ValueError(
+          'GrowthMaps.then: units of several layers are taken after weights of '
+          'layers were substituted; widen first, then deepen.')
     return GrowthMaps(
         layers=tuple(self.layers[layer] for layer in other.layers),
         residual=self.residual.then(other.residual),
-        heads=tuple(self.heads[layer].then(heads)
+        heads=tuple(follow(self.heads, self.layers, layer, heads)
                     for layer, heads in zip(other.layers, other.heads)),
-        inner=tuple(self.inner[layer].then(inner)
-                    for layer, inner in zip(other.layers, other.inner)))
+        inner=tuple(follow(self.inner, self.layers, layer, inner)
+                    for layer, inner in zip(other.layers, other.inner)),
+        substitutes=tuple(
+            _substitute(self.substitutes[layer], later)
+            for layer, later in zip(other.layers, other.substitutes)))
 
   def unit_map(self, name: str, axis: Axis) -> UnitMap | None:
     """The map along one axis of a target weight; None if it never widens."""
@@ -59,3 +81,21 @@ class GrowthMaps:
     if axis.group == 'inner':
       return self.inner[layer_of(name)]
     return None
+
+  def source_name(self, name: str) -> str | None:
+    """The source weight that a target weight is made of; None means zeros."""
+    layer = layer_of(name)
+    if layer is None:
+      return name
+    inside = name.split('/', 1)[1]
+    inside = self.substitutes[layer].get(inside, inside)
+    return None if inside is None else block_name(self.layers[layer], inside)
+
+
+def _substitute(
+    earlier: Mapping[str, str | None], later: Mapping[str, str | None]
+) -> dict[str, str | None]:
+  result = dict(earlier)
+  for name, read in later.items():
+    result[name] = None if read is None else earlier.get(read, read)
+  return result

@@ -3,20 +3,13 @@
 Copies that get equal gradients stay equal for ever under SGD, Adam and LAMB, so
 the bare copying rule trains a model no wider than before. What reads the copies
 sums over them; noise on the reader that cancels in that sum changes nothing in
-the forward pass, and gives each copy a gradient of its own.
+the forward pass, and gives each copy a gradient of its own. Units of different
+layers, and fresh units, are no copies of each other and need none.
 """
-
-import hashlib
 
 import numpy as np
 
 from official_ext.growth.unit_maps import UnitMap
-
-
-def named_generator(seed: int, name: str) -> np.random.Generator:
-  """A generator that depends on the seed and the name alone, not on any order."""
-  digest = hashlib.sha256(name.encode()).digest()
-  return np.random.default_rng([seed, int.from_bytes(digest[:8], 'big')])
 
 
 def add_zero_sum_noise(
@@ -43,12 +36,7 @@ def add_zero_sum_noise(
   """
   values = np.moveaxis(np.asarray(weight, np.float64), axis, 0).copy()
   deviation = scale * values.std()
-  sources = np.asarray(unit_map.sources)
-  order = np.argsort(sources, kind='stable')
-  bounds = np.cumsum(np.bincount(sources))[:-1]
-  for copies in np.split(order, bounds):
-    if len(copies) < 2:
-      continue
+  for copies in unit_map.copies():
     total = values[copies].sum(axis=0)
     noise = generator.standard_normal((len(copies),) + values.shape[1:])
     # Without its mean, unit variance becomes (c - 1) / c.

@@ -8,9 +8,13 @@ from collections.abc import Callable
 import dataclasses
 
 from official_ext.growth.architecture import Architecture
+from official_ext.growth.depths import DEPTH_RULES
+from official_ext.growth.errors import GrowthError
 from official_ext.growth.growth_maps import GrowthMaps
-from official_ext.growth.layer_maps import layer_map
+from official_ext.growth.refusals import growth_mistakes
 from official_ext.growth.unit_maps import UnitMap
+from official_ext.growth.widths import Widening
+from official_ext.growth.widths import WIDTH_RULES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,41 +32,38 @@ class Operator:
   maps: Callable[[Architecture, Architecture], GrowthMaps]
 
 
-def deepen(depth: str = 'append') -> Operator:
-  """Copies whole layers; `depth` names a rule of `layer_maps.DEPTH_RULES`."""
+def multiply_factors() -> Operator:
+  """Makes factorised feed-forward kernels whole; no unit changes."""
+  return Operator(
+      'ffn_rank',
+      lambda source, target: source.replace(ffn_rank=target.ffn_rank),
+      lambda source, reached: GrowthMaps.identity(source))
+
+
+def widen_residual(width: str = 'fpi', seed: int = 0) -> Operator:
+  """Adds units to the residual stream; says how LayerNorms weigh them."""
 
   def maps(source: Architecture, reached: Architecture) -> GrowthMaps:
-    layers = layer_map(depth, source.num_layers, reached.num_layers)
-    return dataclasses.replace(GrowthMaps.identity(reached), layers=layers)
+    unit_map = WIDTH_RULES[width].unit_map(Widening(
+        'residual', source.hidden_size, reached.hidden_size, 0,
+        source.num_layers, seed))
+    return dataclasses.replace(GrowthMaps.identity(source), residual=unit_map)
 
   return Operator(
-      f'depth ({depth})',
-      lambda source, target: source.replace(num_layers=target.num_layers),
-      maps)
-
-
-def widen_inner() -> Operator:
-  """Tiles the feed-forward units: removes sharing, or adds units, or both."""
-
-  def maps(source: Architecture, reached: Architecture) -> GrowthMaps:
-    inner = UnitMap.wrap(source.stored_inner_size, reached.stored_inner_size)
-    return dataclasses.replace(
-        GrowthMaps.identity(source), inner=(inner,) * source.num_layers)
-
-  return Operator(
-      'inner',
+      'hidden',
       lambda source, target: source.replace(
-          inner_size=target.inner_size, ffn_sharing=target.ffn_sharing),
+          hidden_size=target.hidden_size, head_size=source.head_size,
+          norm_source_size=target.norm_source_size),
       maps)
 
 
-def widen_heads() -> Operator:
-  """Copies whole attention heads of an unchanged head size."""
+def widen_heads(width: str = 'fpi', seed: int = 0) -> Operator:
+  """Adds whole attention heads of an unchanged head size."""
 
   def maps(source: Architecture, reached: Architecture) -> GrowthMaps:
-    heads = UnitMap.wrap(source.num_heads, reached.num_heads)
     return dataclasses.replace(
-        GrowthMaps.identity(source), heads=(heads,) * source.num_layers)
+        GrowthMaps.identity(source), heads=_maps_of_layers(
+            width, seed, 'head', source, source.num_heads, reached.num_heads))
 
   return Operator(
       'heads',
@@ -71,18 +72,37 @@ def widen_heads() -> Operator:
       maps)
 
 
-def widen_residual() -> Operator:
-  """Tiles the residual stream."""
+def widen_inner(width: str = 'fpi', seed: int = 0) -> Operator:
+  """Adds feed-forward units: removes sharing, or goes beyond, or both."""
 
   def maps(source: Architecture, reached: Architecture) -> GrowthMaps:
     return dataclasses.replace(
-        GrowthMaps.identity(source),
-        residual=UnitMap.wrap(source.hidden_size, reached.hidden_size))
+        GrowthMaps.identity(source), inner=_maps_of_layers(
+            width, seed, 'inner', source, source.stored_inner_size,
+            reached.stored_inner_size))
 
   return Operator(
-      'hidden',
+      'inner',
       lambda source, target: source.replace(
-          hidden_size=target.hidden_size, head_size=source.head_size),
+          inner_size=target.inner_size, ffn_sharing=target.ffn_sharing),
+      maps)
+
+
+def deepen(depth: str = 'append') -> Operator:
+  """Adds layers; `depth` names a rule of `DEPTH_RULES`."""
+
+  def maps(source: Architecture, reached: Architecture) -> GrowthMaps:
+    layers = layer_map(depth, source.num_layers, reached.num_layers)
+    substitutes = DEPTH_RULES[depth].substitutes
+    return dataclasses.replace(
+        GrowthMaps.identity(reached), layers=layers,
+        substitutes=tuple(
+            substitutes if index and layer == layers[index - 1] else {}
+            for index, layer in enumerate(layers)))
+
+  return Operator(
+      f'depth ({depth})',
+      lambda source, target: source.replace(num_layers=target.num_layers),
       maps)
 
 
@@ -116,7 +136,61 @@ def chain(*operators: Operator) -> Operator:
       ' + '.join(operator.name for operator in operators), reach, maps)
 
 
-def compound(depth: str = 'append') -> Operator:
-  """Every operator of this file: the width first, then depth and length."""
+def compound(
+    width: str = 'fpi', depth: str = 'append', seed: int = 0) -> Operator:
+  """Every operator of this file: width before depth, as bert2BERT does."""
   return chain(
-      widen_residual(), widen_heads(), widen_inner(), deepen(depth), lengthen())
+      multiply_factors(), widen_residual(width, seed), widen_heads(width, seed),
+      widen_inner(width, seed), deepen(depth), lengthen())
+
+
+def maps_between(
+    source: Architecture, target: Architecture, *, width: str = 'fpi',
+    depth: str = 'append', seed: int = 0) -> GrowthMaps:
+  """The maps of everything that differs between two architectures.
+
+  Args:
+    source: what there is.
+    target: what there shall be.
+    width: rule for new units, a name in `WIDTH_RULES`.
+    depth: rule for new layers, a name in `DEPTH_RULES`.
+    seed: seed of rules that draw at random.
+
+  Raises:
+    GrowthError: listing everything that keeps source from growing into target.
+  """
+  mistakes = growth_mistakes(source, target, depth, width)
+  if mistakes:
+    raise GrowthError.of(mistakes)
+  return compound(width, depth, seed).maps(source, target)
+
+
+def layer_map(
+    depth: str, num_layers: int, new_num_layers: int) -> tuple[int, ...]:
+  """Source layer of each target layer.
+
+  Raises:
+    GrowthError: if the rule is unknown or the number of layers shrinks.
+  """
+  mistakes = []
+  if depth not in DEPTH_RULES:
+    mistakes.append(
+        f'depth {depth!r} is unknown; choose one of {sorted(DEPTH_RULES)}')
+  if new_num_layers < num_layers:
+    mistakes.append(
+        f'num_layers shrinks from {num_layers} to {new_num_layers}; give at '
+        f'least {num_layers}')
+  if mistakes:
+    raise GrowthError.of(mistakes)
+  if new_num_layers == num_layers:
+    return tuple(range(num_layers))
+  return DEPTH_RULES[depth].layers(num_layers, new_num_layers)
+
+
+def _maps_of_layers(
+    width: str, seed: int, group: str, source: Architecture, size: int,
+    new_size: int) -> tuple[UnitMap, ...]:
+  return tuple(
+      WIDTH_RULES[width].unit_map(Widening(
+          group, size, new_size, layer, source.num_layers, seed))
+      for layer in range(source.num_layers))

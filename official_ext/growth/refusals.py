@@ -3,21 +3,30 @@
 from collections.abc import Mapping
 
 from official_ext.growth.architecture import Architecture
-from official_ext.growth.layer_maps import depth_rule_mistake
+from official_ext.growth.depths import DEPTH_RULES
 from official_ext.growth.named_weights import WeightSpec
+from official_ext.growth.unit_maps import UnitMap
+from official_ext.growth.widths import Widening
+from official_ext.growth.widths import WIDTH_RULES
 
 _NEVER_SHRINKING = (
     'num_layers', 'hidden_size', 'num_heads', 'stored_inner_size',
     'sequence_length')
-_UNCHANGED = ('vocab_size', 'max_positions', 'type_vocab_size', 'head_size')
+_UNCHANGED = (
+    'family', 'vocab_size', 'max_positions', 'type_vocab_size', 'head_size',
+    'activation', 'norm_epsilon')
 _SHOWN_NAMES = 8
 
 
 def growth_mistakes(
-    source: Architecture, target: Architecture, depth: str = 'append'
-) -> list[str]:
+    source: Architecture, target: Architecture, depth: str = 'append',
+    width: str = 'fpi') -> list[str]:
   """Lists what keeps `source` from growing into `target`; empty if nothing."""
-  mistakes = [mistake for mistake in [depth_rule_mistake(depth)] if mistake]
+  mistakes = [
+      f'{kind} {name!r} is unknown; choose one of {sorted(rules)}'
+      for kind, name, rules in (
+          ('width', width, WIDTH_RULES), ('depth', depth, DEPTH_RULES))
+      if name not in rules]
   for field in _NEVER_SHRINKING:
     old, new = getattr(source, field), getattr(target, field)
     if new < old:
@@ -27,23 +36,59 @@ def growth_mistakes(
     old, new = getattr(source, field), getattr(target, field)
     if new != old:
       mistakes.append(f'{field} changes from {old} to {new}; keep {old}')
-  if target.hidden_size > source.hidden_size and (
-      target.hidden_size % source.hidden_size):
-    mistakes.append(
-        f'hidden_size {target.hidden_size} is not a multiple of '
-        f'{source.hidden_size}, which breaks the LayerNorm statistics; give a '
-        'multiple')
   if target.query_pool_size > source.query_pool_size:
     mistakes.append(
         f'query_pool_size rises from {source.query_pool_size} to '
         f'{target.query_pool_size}, which is a smaller model; give at most '
         f'{source.query_pool_size}')
-  for side, architecture in (('source', source), ('target', target)):
-    if architecture.ffn_rank is not None:
-      mistakes.append(
-          f'ffn_rank of the {side} is {architecture.ffn_rank}, which cannot be '
-          'grown yet; give None')
+  mistakes += _rank_mistakes(source, target, width)
+  mistakes += _norm_mistakes(source, target, width)
   return mistakes
+
+
+def _rank_mistakes(
+    source: Architecture, target: Architecture, width: str) -> list[str]:
+  if target.ffn_rank is None:
+    return []
+  if source.ffn_rank is None:
+    return [f'ffn_rank goes from None to {target.ffn_rank}, which is a smaller '
+            'model; give None']
+  if source.ffn_rank != target.ffn_rank:
+    return [f'ffn_rank changes from {source.ffn_rank} to {target.ffn_rank}; '
+            f'keep {source.ffn_rank}, or give None to multiply out']
+  if width in WIDTH_RULES and any(
+      WIDTH_RULES[width].unit_map(Widening(
+          'inner', source.stored_inner_size, target.stored_inner_size, layer,
+          source.num_layers, 0)).layers is not None
+      for layer in range(source.num_layers)
+      if target.stored_inner_size > source.stored_inner_size):
+    return [f'width {width!r} takes feed-forward units of other layers, whose '
+            f'factors of ffn_rank {source.ffn_rank} do not fit; give ffn_rank '
+            'None to multiply out']
+  return []
+
+
+def _norm_mistakes(
+    source: Architecture, target: Architecture, width: str) -> list[str]:
+  old, new = source.norm_source_size, target.norm_source_size
+  if new is None or target.hidden_size < source.hidden_size:
+    return []
+  if target.hidden_size == source.hidden_size:
+    if new == old:
+      return []
+    return [f'norm_source_size changes from {old} to {new} while hidden_size '
+            f'stays {source.hidden_size}; give {old} or None']
+  if new != source.hidden_size:
+    return [f'norm_source_size is {new}, but the model grows from hidden_size '
+            f'{source.hidden_size}; give {source.hidden_size}']
+  if width in WIDTH_RULES:
+    unit_map = WIDTH_RULES[width].unit_map(Widening(
+        'residual', source.hidden_size, target.hidden_size, 0,
+        source.num_layers, 0))
+    if unit_map != UnitMap.wrap(source.hidden_size, target.hidden_size):
+      return [f'norm_source_size {new} counts copies taken in turn, but width '
+              f"{width!r} takes others; use 'fpi' or give None"]
+  return []
 
 
 def weights_mistakes(

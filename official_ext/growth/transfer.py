@@ -11,22 +11,22 @@ A weight without an in-axis has no `s_in`, a weight without an out-axis no
 `s_out`; axes with role 'copy' never take part.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
+import dataclasses
 
 import numpy as np
 
+from official_ext.growth.fresh_weights import fresh_block
 from official_ext.growth.growth_maps import GrowthMaps
-from official_ext.growth.named_weights import layer_of
+from official_ext.growth.named_generator import named_generator
 from official_ext.growth.named_weights import WeightSpec
 from official_ext.growth.named_weights import with_layer
 from official_ext.growth.noise import add_zero_sum_noise
-from official_ext.growth.noise import named_generator
 from official_ext.growth.unit_maps import UnitMap
 
-
-def _source_name(name: str, maps: GrowthMaps) -> str:
-  layer = layer_of(name)
-  return name if layer is None else with_layer(name, maps.layers[layer])
+# (source name, its array, axis, number of fresh units) -> their entries.
+_Fresh = Callable[[str, np.ndarray, int, int], np.ndarray]
 
 
 def _mapped_axes(
@@ -48,24 +48,55 @@ def _along(vector, position: int, rank: int) -> np.ndarray:
   return np.asarray(vector, np.float64).reshape(shape)
 
 
-def _indexed(
-    arrays: Mapping[str, np.ndarray], name: str, spec: WeightSpec,
-    maps: GrowthMaps) -> np.ndarray:
-  array = np.array(arrays[_source_name(name, maps)])  # Never an alias.
-  for position, unit_map in _mapped_axes(name, spec, maps):
-    array = np.take(array, unit_map.sources, axis=position)
+def _gather(
+    arrays: Mapping[str, np.ndarray], name: str, source_name: str,
+    spec: WeightSpec, maps: GrowthMaps, fresh: _Fresh) -> np.ndarray:
+  """The entries that a target weight is made of; never an alias."""
+  axes = _mapped_axes(name, spec, maps)
+
+  def read(source: str) -> np.ndarray:
+    array = arrays[source]
+    for position, unit_map in axes:
+      if unit_map.num_fresh:
+        added = fresh(source, array, position, unit_map.num_fresh)
+        array = np.concatenate(
+            [array, added.astype(array.dtype)], axis=position)
+    return array
+
+  array = read(source_name)
+  if not axes:
+    return np.array(array)
+  # The axis whose units come from several layers goes first; no weight has two.
+  axes.sort(key=lambda axis: axis[1].layers is None)
+  for position, unit_map in axes:
+    sources = np.asarray(unit_map.sources)
+    if unit_map.layers is None:
+      array = np.take(array, sources, axis=position)
+      continue
+    layers = np.asarray(unit_map.layers)
+    shape = list(array.shape)
+    shape[position] = len(sources)
+    mixed = np.empty(shape, array.dtype)
+    at = [slice(None)] * mixed.ndim
+    for layer in np.unique(layers):
+      at[position] = np.flatnonzero(layers == layer)
+      mixed[tuple(at)] = np.take(
+          read(with_layer(source_name, layer)), sources[at[position]],
+          axis=position)
+    array = mixed
   return array
 
 
-def _scaled(
+def _share_out(
     array: np.ndarray, shares: list[tuple[int, UnitMap]], power: int = 1
 ) -> np.ndarray:
-  if not shares:
-    return array
-  scaled = array.astype(np.float64)
+  """Multiplies by shares, in place; in float64, without a copy as wide."""
   for position, unit_map in shares:
-    scaled *= _along(unit_map.shares, position, array.ndim) ** power
-  return scaled.astype(array.dtype)
+    if any(share != 1.0 for share in unit_map.shares):
+      np.multiply(
+          array, _along(unit_map.shares, position, array.ndim) ** power,
+          out=array, casting='same_kind')
+  return array
 
 
 def grow_weights(
@@ -75,6 +106,7 @@ def grow_weights(
     *,
     noise_scale: float = 0.0,
     seed: int = 0,
+    initializer_stddev: float = 0.02,
 ) -> dict[str, np.ndarray]:
   """Target weights by the unit-map rule; types are kept, nothing is aliased.
 
@@ -84,13 +116,26 @@ def grow_weights(
     maps: where each target unit comes from.
     noise_scale: standard deviation of the zero-sum noise on copied in-units,
       relative to the grown weight's own; 0 means none.
-    seed: seed of the noise.
+    seed: seed of the noise and of fresh units.
+    initializer_stddev: standard deviation of fresh kernels and embeddings.
   """
+
+  def fresh(source, array, position, count):
+    shape = list(array.shape)
+    shape[position] = count
+    return fresh_block(
+        source, tuple(shape), initializer_stddev,
+        named_generator(seed, f'fresh/{source}/{position}'))
+
   grown = {}
   for name, spec in target_specs.items():
-    array = _indexed(weights, name, spec, maps)
+    source_name = maps.source_name(name)
+    if source_name is None:
+      grown[name] = np.zeros(spec.shape, weights[_own_name(name, maps)].dtype)
+      continue
+    array = _gather(weights, name, source_name, spec, maps, fresh)
     shared = _mapped_axes(name, spec, maps, role='in')
-    array = _scaled(array, shared)
+    array = _share_out(array, shared)
     if noise_scale:
       generator = named_generator(seed, name)
       for position, unit_map in shared:
@@ -98,6 +143,11 @@ def grow_weights(
             array, position, unit_map, noise_scale, generator)
     grown[name] = array
   return grown
+
+
+def _own_name(name: str, maps: GrowthMaps) -> str:
+  """The weight of the same name in the layer that is copied."""
+  return dataclasses.replace(maps, substitutes=()).source_name(name)
 
 
 def grow_gradients(
@@ -110,13 +160,29 @@ def grow_gradients(
   """What becomes of gradients, or of a running mean of their `power`-th power.
 
   Exact for function-preserving growths without noise: a produced unit's
-  gradient is divided among its copies, whatever happens on the in-side.
+  gradient is divided among its copies, whatever happens on the in-side. Fresh
+  units, and weights that were set to zero, have had no gradient: the first
+  power is 0 there. The second is what keeps their steps from overshooting: the
+  mean of the old units, or what the copied layer has.
   """
-  return {
-      name: _scaled(
-          _indexed(gradients, name, spec, maps),
-          _mapped_axes(name, spec, maps, role='out'), power)
-      for name, spec in target_specs.items()}
+
+  def fresh(source, array, position, count):
+    del source
+    mean = array.mean(axis=position, keepdims=True, dtype=np.float64)
+    return np.repeat(mean if power == 2 else 0.0 * mean, count, axis=position)
+
+  grown = {}
+  for name, spec in target_specs.items():
+    source_name = maps.source_name(name)
+    if source_name is None and power == 1:
+      grown[name] = np.zeros(spec.shape, gradients[_own_name(name, maps)].dtype)
+      continue
+    array = _gather(
+        gradients, name, source_name or _own_name(name, maps), spec, maps,
+        fresh)
+    grown[name] = _share_out(
+        array, _mapped_axes(name, spec, maps, role='out'), power)
+  return grown
 
 
 def learning_rate_multipliers(

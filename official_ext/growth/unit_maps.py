@@ -12,14 +12,20 @@ class UnitMap:
   """A widening of one unit group: `g(new) = old`.
 
   Attributes:
-    sources: for each new unit the old unit that it copies.
+    sources: for each new unit the old unit that it copies. Numbers from the old
+      size on are fresh units, which are initialised like those of a new model.
     shares: for each new unit its part of the old unit's contribution to every
       sum over the group. The shares of the copies of one unit add up to 1;
       None means equal shares, `1 / c(old)` with `c` the number of copies.
+    layers: for each new unit the source layer whose unit it copies; None means
+      that all come from the layer that is copied as a whole.
+    num_fresh: number of fresh units.
   """
 
   sources: tuple[int, ...]
   shares: tuple[float, ...] | None = None
+  layers: tuple[int, ...] | None = None
+  num_fresh: int = 0
 
   def __post_init__(self):
     if not self.sources:
@@ -29,14 +35,20 @@ class UnitMap:
       raise ValueError(
           f'UnitMap: old unit {int(np.argmin(counts))} has no copy; every old '
           'unit needs one, or the function is lost.')
+    if not 0 <= self.num_fresh < len(counts):
+      raise ValueError(
+          f'UnitMap: num_fresh is {self.num_fresh} of {len(counts)} units; give '
+          'at least 0, and keep an old unit.')
+    for field in ('shares', 'layers'):
+      value = getattr(self, field)
+      if value is not None and len(value) != len(self.sources):
+        raise ValueError(
+            f'UnitMap: {len(value)} {field} for {len(self.sources)} units; '
+            'give one a unit.')
     if self.shares is None:
       shares = 1.0 / counts[np.asarray(self.sources)]
       object.__setattr__(self, 'shares', tuple(shares.tolist()))
-    elif len(self.shares) != len(self.sources):
-      raise ValueError(
-          f'UnitMap: {len(self.shares)} shares for {len(self.sources)} units; '
-          'give one a unit.')
-    else:
+    elif self.layers is None:  # Shares of several layers' units may differ.
       totals = np.bincount(self.sources, weights=self.shares)
       if not np.allclose(totals, 1.0, rtol=0, atol=_SHARE_TOLERANCE):
         raise ValueError(
@@ -54,7 +66,7 @@ class UnitMap:
 
   @property
   def old_size(self) -> int:
-    return max(self.sources) + 1
+    return max(self.sources) + 1 - self.num_fresh
 
   @property
   def new_size(self) -> int:
@@ -62,20 +74,76 @@ class UnitMap:
 
   @property
   def is_identity(self) -> bool:
-    return self.sources == tuple(range(self.new_size))
+    return (self.sources == tuple(range(self.new_size))
+            and self.layers is None and not self.num_fresh)
+
+  def copies(self) -> list[np.ndarray]:
+    """The new units of each old one that has several; layers are told apart."""
+    origins = np.asarray(self.sources)
+    if self.layers is not None:
+      origins = origins + (max(self.sources) + 1) * np.asarray(self.layers)
+    order = np.argsort(origins, kind='stable')
+    _, counts = np.unique(origins, return_counts=True)
+    groups = np.split(order, np.cumsum(counts)[:-1])
+    return [group for group in groups if len(group) > 1]
 
   def then(self, other: 'UnitMap') -> 'UnitMap':
-    """This map, followed by another.
+    """This map, followed by another of the same layer.
 
     Shares multiply. They are therefore not always one over the number of
     copies: a unit copied twice, of whose copies one is copied again, has shares
-    1/4, 1/4 and 1/2.
+    1/4, 1/4 and 1/2. Fresh units of this map come before those of the other.
     """
-    if other.old_size != self.new_size:
+    return follow({0: self}, {0: 0}, 0, other)
+
+
+def follow(
+    firsts: 'dict[int, UnitMap] | tuple[UnitMap, ...]',
+    layers: 'dict[int, int] | tuple[int, ...]',
+    layer: int,
+    second: UnitMap,
+) -> UnitMap:
+  """The map of one layer, after the maps of all the layers that it may read.
+
+  Args:
+    firsts: for each middle layer the map that made its units.
+    layers: for each middle layer the source layer that it copies.
+    layer: the middle layer that the new layer copies.
+    second: the new layer's map; its `layers` are middle layers.
+
+  Raises:
+    ValueError: if the sizes do not fit, or layers have other fresh units.
+  """
+  first = firsts[layer]
+  for other in {layer, *(second.layers or ())}:
+    sizes = [(m.new_size, m.old_size, m.num_fresh)
+             for m in (first, firsts[other])]
+    if sizes[0] != sizes[1]:
       raise ValueError(
-          f'UnitMap.then: the first map ends at {self.new_size} units, the '
-          f'second starts from {other.old_size}; they have to agree.')
-    return UnitMap(
-        tuple(self.sources[unit] for unit in other.sources),
-        tuple(self.shares[unit] * share
-              for unit, share in zip(other.sources, other.shares)))
+          f'UnitMap.then: layers {layer} and {other} have (new, old, fresh) '
+          f'units {sizes[0]} and {sizes[1]}; they have to agree.')
+  if second.old_size != first.new_size:
+    raise ValueError(
+        f'UnitMap.then: the first map ends at {first.new_size} units, the '
+        f'second starts from {second.old_size}; they have to agree.')
+  if second.is_identity:
+    return first
+  sources, shares, origins = [], [], []
+  shift = first.old_size + first.num_fresh - first.new_size
+  for unit, source in enumerate(second.sources):
+    middle = layer if second.layers is None else second.layers[unit]
+    share = second.shares[unit]
+    if source >= second.old_size:
+      sources.append(source + shift)
+      shares.append(share)
+      origins.append(layers[middle])
+      continue
+    made = firsts[middle]
+    sources.append(made.sources[source])
+    shares.append(made.shares[source] * share)
+    origins.append(
+        layers[middle] if made.layers is None else made.layers[source])
+  is_own = all(origin == layers[layer] for origin in origins)
+  return UnitMap(
+      tuple(sources), tuple(shares), None if is_own else tuple(origins),
+      first.num_fresh + second.num_fresh)

@@ -102,12 +102,17 @@ def test_every_refusal_is_listed_at_once():
   weights['pooler/kernal'] = weights.pop('pooler/kernel')
   weights['pooler/bias'] = np.zeros(5)
   with pytest.raises(growth.GrowthError) as caught:
-    growth.grow(weights, source, target, depth='middle', noise_scale=-1)
+    growth.grow(weights, source, target, depth='sideways', width='slim',
+                noise_scale=-1, initializer_stddev=np.nan)
   message = str(caught.value)
   assert '\n' not in message
   for part in (
       'noise_scale is -1; give a number of at least 0',
-      "depth 'middle' is unknown; choose one of ['append', 'top']",
+      'initializer_stddev is nan; give a number of at least 0',
+      "depth 'sideways' is unknown; choose one of ['append', 'identity', "
+      "'interleave', 'middle', 'top']",
+      "width 'slim' is unknown; choose one of ['aki', 'direct_copy', 'fpi', "
+      "'net2net']",
       'num_layers shrinks from 4 to 3; give at least 4',
       'num_heads shrinks from 2 to 1; give at least 2',
       'stored_inner_size shrinks from 8 to 4; give at least 8',
@@ -115,9 +120,8 @@ def test_every_refusal_is_listed_at_once():
       'vocab_size changes from 11 to 12; keep 11',
       'max_positions changes from 8 to 9; keep 8',
       'head_size changes from 3 to 2; keep 3',
-      'hidden_size 6 is not a multiple of 4, which breaks the LayerNorm',
       'query_pool_size rises from 1 to 2, which is a smaller model',
-      'ffn_rank of the target is 2, which cannot be grown yet; give None',
+      'ffn_rank goes from None to 2, which is a smaller model; give None',
       'missing pooler/kernel, unknown pooler/kernal',
       'pooler/bias (5,) (expected (4,))'):
     assert part in message

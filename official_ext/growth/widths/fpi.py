@@ -1,0 +1,17 @@
+"""Function-preserving initialization (bert2BERT): copies, taken in turn."""
+
+from official_ext.growth.unit_maps import UnitMap
+from official_ext.growth.widths.rule import Widening
+from official_ext.growth.widths.rule import WidthRule
+
+
+def copy_in_turn(widening: Widening) -> UnitMap:
+  """New unit j copies unit `j mod size`."""
+  return UnitMap.wrap(widening.size, widening.new_size)
+
+
+FPI = WidthRule(
+    copy_in_turn,
+    summary='new units copy the old ones in turn (bert2BERT, FPI)',
+    preserves='the function, if every residual unit gets as many copies or the '
+    'LayerNorms are weighted')

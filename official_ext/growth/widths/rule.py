@@ -1,0 +1,45 @@
+"""What a width rule is: where the units of a wider layer come from."""
+
+from collections.abc import Callable
+import dataclasses
+
+from official_ext.growth.unit_maps import UnitMap
+
+
+@dataclasses.dataclass(frozen=True)
+class Widening:
+  """One unit group of one layer that becomes wider.
+
+  Attributes:
+    group: 'residual', 'head' or 'inner', as in `named_weights.Axis`.
+    size: units that there are.
+    new_size: units that there shall be, at least as many.
+    layer: the source layer; 0 for the residual stream, which all layers share.
+    num_layers: layers of the source.
+    seed: seed of rules that draw at random.
+  """
+
+  group: str
+  size: int
+  new_size: int
+  layer: int
+  num_layers: int
+  seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class WidthRule:
+  """A row of the table of width rules.
+
+  Whether a growth preserves the function is worked out from its maps
+  (`preservation.py`), so that a row cannot claim too much.
+
+  Attributes:
+    unit_map: the map of one unit group of one layer.
+    summary: what the rule does, and its source, in one line.
+    preserves: when it preserves the function, in one line.
+  """
+
+  unit_map: Callable[[Widening], UnitMap]
+  summary: str
+  preserves: str
