@@ -69,7 +69,7 @@ class GrowingGptDecoder(tf_keras.layers.Layer):
     self.embedding_dropout = tf_keras.layers.Dropout(
         output_dropout, name='embedding_dropout')
     self.transformer_layers = [
-        layers.TransformerEncoderBlock(
+        _Block(
             num_attention_heads=architecture.num_heads,
             inner_dim=architecture.stored_inner_size,
             inner_activation=_ACTIVATIONS[architecture.activation](),
@@ -83,10 +83,8 @@ class GrowingGptDecoder(tf_keras.layers.Layer):
             output_last_dim=architecture.hidden_size,
             name=f'transformer/layer_{index}')
         for index in range(architecture.num_layers)]
-    self.final_norm = tf_keras.layers.LayerNormalization(
-        axis=-1, epsilon=architecture.norm_epsilon, dtype=_norm_dtype(),
-        # 'layer_norm' in the name keeps weight decay away.
-        name='final_layer_norm')
+    # 'layer_norm' in the name keeps weight decay away.
+    self.final_norm = _norm(architecture.norm_epsilon, 'final_layer_norm')
 
   def call(self, inputs: Mapping[str, tf.Tensor], *,
            num_layers: int | None = None, trained_layers: int | None = None
@@ -185,6 +183,20 @@ def causal_mask(input_mask: tf.Tensor) -> tf.Tensor:
   return not_after & tf.not_equal(input_mask, 0)[:, tf.newaxis, :]
 
 
-def _norm_dtype() -> str:
-  """float32 also where products are of half precision; float64 if all is."""
-  return tf_keras.mixed_precision.global_policy().variable_dtype
+class _Block(layers.TransformerEncoderBlock):
+  """Model Garden's block, which also computes in float64 if all else does."""
+
+  def build(self, input_shape):
+    super().build(input_shape)
+    self._attention_layer_norm = _norm(
+        self._norm_epsilon, self._attention_layer_norm.name)
+    self._attention_layer_norm_kv = self._attention_layer_norm
+    self._output_layer_norm = _norm(
+        self._norm_epsilon, self._output_layer_norm.name)
+
+
+def _norm(epsilon: float, name: str) -> tf_keras.layers.LayerNormalization:
+  # Of the variables' width: float32 also where products are narrower.
+  dtype = tf_keras.mixed_precision.global_policy().variable_dtype
+  return tf_keras.layers.LayerNormalization(
+      axis=-1, epsilon=epsilon, dtype=dtype, name=name)
