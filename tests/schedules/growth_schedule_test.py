@@ -22,7 +22,15 @@ _stages = st.builds(
     ffn_sharing=st.sampled_from([1, 2, 4, 5]),
     query_pool_size=st.sampled_from([1, 2]),
     ffn_rank=st.sampled_from([None, None, 2]),
-    depth_growth=st.sampled_from(['append', 'top']))
+    ffn_rank_share=st.sampled_from([None, None, None, 0.5]),
+    width=st.sampled_from([None, None, 0.5, 1.0, 0.3]),
+    hidden_size=st.sampled_from([None, None, None, 4, 8]),
+    length=st.sampled_from([None, None, 0.25, 1.0]),
+    weighted_norm=st.sampled_from([False, False, True]),
+    trained_layers=st.sampled_from([None, None, 3, 12]),
+    sub_model_depth=st.sampled_from([None, None, 0.25, 1.0]),
+    width_growth=st.sampled_from(['fpi', 'aki', 'net2net', 'direct_copy']),
+    depth_growth=st.sampled_from(['append', 'top', 'middle']))
 
 
 def assert_sound(resolved, target, num_steps):
@@ -31,12 +39,16 @@ def assert_sound(resolved, target, num_steps):
   assert all(stage.num_steps > 0 for stage in resolved)
   for before, after in itertools.pairwise(resolved):
     assert before.end_step == after.start_step
-    for field in ('num_layers', 'stored_inner_size'):
+    for field in ('num_layers', 'hidden_size', 'num_heads', 'sequence_length'):
       assert (getattr(before.architecture, field)
               <= getattr(after.architecture, field))
     assert (before.architecture.query_pool_size
             >= after.architecture.query_pool_size)
   assert resolved[-1].architecture == target.untreated()
+  assert resolved[-1].trained_part == 'all'
+  for stage in resolved:
+    if stage.sub_model_layers:
+      assert stage.architecture.num_layers % stage.sub_model_layers == 0
 
 
 @hypothesis.given(
@@ -146,7 +158,7 @@ def test_a_stage_lists_its_own_mistakes():
       'a number above 0 and at most 1; depth is nan; give a number above 0 and '
       'at most 1; steps is 0; give a whole number of at least 1; ffn_sharing is '
       "True; give a whole number of at least 1; depth_growth is 'up'; choose one "
-      "of ['append', 'top'].")
+      "of ['append', 'identity', 'interleave', 'middle', 'top'].")
 
 
 @pytest.mark.parametrize('make, message', [
@@ -163,3 +175,112 @@ def test_a_stage_lists_its_own_mistakes():
 def test_schedules_that_are_none_are_refused(make, message):
   with pytest.raises(ValueError, match=message):
     make()
+
+
+BASE = Architecture(
+    num_layers=12, hidden_size=768, num_heads=12, inner_size=3072,
+    vocab_size=30522)
+
+
+def shapes(schedule, *fields, target=BASE, **kwargs):
+  stages = schedule.resolve(target, 400_000, **kwargs)
+  return [(stage.num_steps, *(getattr(stage.architecture, f) for f in fields))
+          for stage in stages]
+
+
+def test_the_papers_schedules_of_bert_base():
+  assert shapes(schedules.stack_bert(), 'num_layers') == [
+      (50_000, 3), (70_000, 6), (280_000, 12)]
+  assert shapes(schedules.mslt(), 'num_layers') == [
+      (80_000, 3), (80_000, 6), (80_000, 9), (80_000, 12), (80_000, 12)]
+  assert [stage.trained_layers
+          for stage in schedules.mslt().resolve(BASE, 400_000)] == [
+              None, 3, 3, 3, None]
+  # 5 of 40 epochs with sub-models of 3, 6, 9 and 12 layers.
+  assert [(stage.num_steps, stage.sub_model_layers, stage.width_growth)
+          for stage in schedules.bert2bert().resolve(BASE, 400_000)] == [
+              (50_000, 3, 'aki'), (350_000, None, 'fpi')]
+  assert shapes(
+      schedules.bert2bert(small_fraction=0.25), 'hidden_size', 'num_heads',
+      'head_size', 'inner_size') == [
+          (100_000, 512, 8, 64, 2048), (50_000, 768, 12, 64, 3072),
+          (250_000, 768, 12, 64, 3072)]
+  assert shapes(schedules.data_truncation(), 'sequence_length') == [
+      (360_000, 128), (40_000, 512)]
+  assert shapes(schedules.ffn_factorization(), 'ffn_rank') == [
+      (200_000, 154), (200_000, None)]
+  assert shapes(schedules.net2net(), 'num_layers', 'hidden_size') == [
+      (120_000, 6, 384), (280_000, 12, 768)]
+  assert shapes(schedules.direct_copy(), 'num_layers', 'hidden_size') == [
+      (120_000, 12, 384), (280_000, 12, 768)]
+
+
+def test_weighted_norms_keep_the_width_before():
+  schedule = schedules.bert2bert(small_fraction=0.25, weighted_norm=True)
+  assert shapes(schedule, 'norm_source_size') == [
+      (100_000, None), (50_000, 512), (250_000, None)]
+  from_checkpoint = schedules.bert2bert(weighted_norm=True)
+  source = BASE.replace(hidden_size=576, num_heads=9)
+  assert shapes(from_checkpoint, 'norm_source_size', source=source) == [
+      (50_000, 576), (350_000, None)]
+  assert from_checkpoint.mistakes(BASE, 400_000) == [
+      "stage 'sub_models': weighted_norm is set, but the first stage grows from "
+      'nothing; give an init_checkpoint or drop it']
+  assert schedules.bert2bert(weighted_norm=True).mistakes(
+      BASE, 400_000, source=BASE) == [
+          "stage 'sub_models': weighted_norm is set, but hidden_size 768 does not "
+          'grow from 768; drop weighted_norm']
+
+
+def test_a_checkpoint_that_does_not_lead_to_the_first_stage_is_refused():
+  source = BASE.replace(num_layers=24, vocab_size=100)
+  assert schedules.scratch().mistakes(BASE, 10, source=source) == [
+      "stage 'full' after 'init_checkpoint': num_layers shrinks from 24 to 12; "
+      'give at least 24',
+      "stage 'full' after 'init_checkpoint': vocab_size changes from 100 to "
+      '30522; keep 100']
+
+
+@pytest.mark.parametrize('fields, message', [
+    (dict(width=0.3), 'width 0.3 of 768 hidden units is 230.4 hidden units'),
+    (dict(hidden_size=512),
+     'num_heads 12 of head_size 64 do not make hidden_size 512; give both'),
+    (dict(length=0.3), 'length 0.3 of 512 tokens is 153.6 tokens'),
+    (dict(trained_layers=13), 'trained_layers is 13, but the stage has 12'),
+    (dict(trained_depth=0.3), 'trained_depth 0.3 of 12 layers is 3.6 layers'),
+    (dict(sub_model_layers=5), 'sub_model_layers 5 does not divide the 12'),
+])
+def test_shares_that_do_not_come_out_whole_are_refused(fields, message):
+  schedule = GrowthSchedule(
+      (Stage('a', fraction=0.5, **fields), Stage('b', fraction=0.5)))
+  assert any(message in mistake for mistake in schedule.mistakes(BASE, 10))
+
+
+@pytest.mark.parametrize('fields, message', [
+    (dict(width=0.5, num_heads=6), 'width is 0.5 and num_heads is 6; give one'),
+    (dict(trained_layers=3, sub_model_depth=0.25),
+     'trained_layers and sub_model_depth exclude each other'),
+    (dict(weighted_norm=1), 'weighted_norm is 1; give True or False'),
+    (dict(width_growth='wide'), "width_growth is 'wide'; choose one of"),
+])
+def test_fields_that_exclude_each_other_are_refused(fields, message):
+  with pytest.raises(ValueError, match=message):
+    Stage('a', fraction=1.0, **fields)
+
+
+@pytest.mark.parametrize('part', [
+    dict(trained_depth=0.25), dict(sub_model_layers=3)])
+def test_the_last_stage_trains_everything(part):
+  mistakes = GrowthSchedule((Stage('a', fraction=1.0, **part),)).mistakes(
+      BASE, 10)
+  assert len(mistakes) == 1
+  assert 'is 3 in the last stage; the run has to end with the whole model' in (
+      mistakes[0])
+
+
+def test_what_changes_between_stages_is_described():
+  stages = schedules.mslt().resolve(BASE, 100)
+  assert schedules.describe_growth(stages[0], stages[1]) == [
+      'depth 3 -> 6 (top)', 'trained all -> top 3 layers']
+  assert schedules.describe_growth(stages[3], stages[4]) == [
+      'trained top 3 layers -> all']
