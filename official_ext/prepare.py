@@ -13,9 +13,16 @@ import time
 from absl import flags
 
 from official_ext.command import run_command
+from official_ext.data.settings import MASKED_LM_DEFAULTS
+from official_ext.data.settings import OBJECTIVES
 from official_ext.data.settings import PrepareSettings
 
 _DEFAULTS = PrepareSettings()
+
+
+def _of_masked_lm(name: str, text: str) -> str:
+  return f'{text} Of masked_lm only; default: {MASKED_LM_DEFAULTS[name]}.'
+
 
 flags.DEFINE_multi_string(
     'input', [],
@@ -23,6 +30,10 @@ flags.DEFINE_multi_string(
     'the flag repeated. In .txt, blank lines separate documents; in .jsonl, '
     'each line is an object with a string "text". Default: the embedded corpus.')
 flags.DEFINE_string('output_dir', None, 'Where to put the data. Required.')
+flags.DEFINE_enum(
+    'objective', _DEFAULTS.objective, OBJECTIVES,
+    'masked_lm: pairs of segments with masked tokens, for BERT. causal_lm: '
+    'sequences packed full of text, for GPT.')
 flags.DEFINE_integer(
     'vocab_size', None,
     'Pieces of the vocabulary to learn. Default: 8192, or as many as '
@@ -33,20 +44,25 @@ flags.DEFINE_bool(
     'lower_case', _DEFAULTS.lower_case, 'Lower-case the text and strip accents.')
 flags.DEFINE_integer('seq_length', _DEFAULTS.seq_length, 'Tokens an example.')
 flags.DEFINE_integer(
-    'max_predictions_per_seq', _DEFAULTS.max_predictions_per_seq,
-    'Masked tokens an example, at most.')
+    'max_predictions_per_seq', None, _of_masked_lm(
+        'max_predictions_per_seq',
+        'Masked tokens an example, at most.'))
 flags.DEFINE_float(
-    'masked_lm_probability', _DEFAULTS.masked_lm_probability,
-    'Share of the tokens to mask.')
+    'masked_lm_probability', None, _of_masked_lm(
+        'masked_lm_probability',
+        'Share of the tokens to mask.'))
 flags.DEFINE_bool(
-    'whole_word_masking', _DEFAULTS.whole_word_masking,
-    'Mask all pieces of a word, or none.')
+    'whole_word_masking', None, _of_masked_lm(
+        'whole_word_masking',
+        'Mask all pieces of a word, or none.'))
 flags.DEFINE_float(
-    'short_sequence_probability', _DEFAULTS.short_sequence_probability,
-    'Share of examples made shorter on purpose.')
+    'short_sequence_probability', None, _of_masked_lm(
+        'short_sequence_probability',
+        'Share of examples made shorter on purpose.'))
 flags.DEFINE_integer(
-    'dupe_factor', _DEFAULTS.dupe_factor,
-    'How often to use the text, each time paired and masked anew.')
+    'dupe_factor', None, _of_masked_lm(
+        'dupe_factor',
+        'How often to use the text, each time paired and masked anew.'))
 flags.DEFINE_float(
     'eval_fraction', _DEFAULTS.eval_fraction, 'Share of the documents held out.')
 flags.DEFINE_integer('num_shards', _DEFAULTS.num_shards, 'Training files.')
@@ -77,8 +93,18 @@ def main() -> None:
       say=lambda line: print(line, file=sys.stderr))
   counts = ' and '.join(
       f'{split.examples} {name} examples' for name, split in manifest.splits.items())
-  print(f'{values.output_dir}: {counts} of {manifest.seq_length} tokens, '
+  padding = f', {_padding(manifest):.1%} padding' if manifest.is_causal else ''
+  print(f'{values.output_dir}: {counts} of {manifest.seq_length} tokens{padding}, '
         f'{manifest.vocab_size} pieces ({time.monotonic() - start:.1f} s)')
+
+
+def _padding(manifest) -> float:
+  """Share of padding in causal sequences: what is no text, [SEP] or [CLS]."""
+  splits = manifest.splits.values()
+  slots = manifest.seq_length * sum(split.examples for split in splits)
+  filled = sum(
+      split.tokens + split.documents + split.examples for split in splits)
+  return 1 - filled / slots
 
 
 if __name__ == '__main__':

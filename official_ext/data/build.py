@@ -7,6 +7,8 @@ import importlib.metadata
 import os
 from typing import Any, Callable, Iterator, Sequence
 
+import numpy as np
+
 from official_ext.data import embedded_corpus
 from official_ext.data import vocabulary as vocabulary_lib
 from official_ext.data.manifest import Manifest
@@ -27,8 +29,12 @@ from official_ext.data.workers import result
 from official_ext.data.workers import Workers
 
 DEFAULT_VOCAB_SIZE = 8192
-# Held-out documents are paired when so many tokens of them have been gathered.
-_HELD_OUT_TOKENS = 1 << 18
+# Held-out documents, and what fills no causal sequence, are made into rows when
+# so many tokens of them have been gathered from blocks.
+_GATHERED_TOKENS = 1 << 18
+# The seeds of chunks are their numbers; those of left-over text count downwards
+# from here, those of blocks upwards from 0.
+_LAST_CHUNK = (1 << 32) - 1
 
 
 def prepare(output_dir: str, inputs: Sequence[str] = (),
@@ -86,6 +92,7 @@ def prepare(output_dir: str, inputs: Sequence[str] = (),
     splits = _write_shards(workers, output, settings, len(vocabulary), counts)
     vocab_bytes = vocabulary_lib.vocabulary_bytes(vocabulary)
     manifest = Manifest(
+        objective=settings.objective,
         seq_length=settings.seq_length,
         max_predictions_per_seq=settings.max_predictions_per_seq,
         vocab_size=len(vocabulary),
@@ -152,6 +159,7 @@ def _spill_corpus(workers: Workers, files: Sequence[InputFile],
   counts = {'train': [0, 0], 'eval': [0, 0]}
   hashes = []
   held_out, held_out_chunk = [], 0
+  left_over, left_over_chunk = [], _LAST_CHUNK
   # (future, bytes read) in the order of submission; a bounded number of blocks
   # is in memory at once.
   pending = collections.deque()
@@ -165,7 +173,15 @@ def _spill_corpus(workers: Workers, files: Sequence[InputFile],
       counts['train'][1] += outcome.tokens
       if outcome.held_out.num_documents:
         held_out.append(outcome.held_out)
+      if len(outcome.left_over):
+        left_over.append(outcome.left_over)
     progress.advance_to(bytes_read)
+    # After every block, whenever it was done: the chunks do not depend on how
+    # many blocks are under way.
+    if sum(len(d.ids) for d in held_out) >= _GATHERED_TOKENS:
+      flush_held_out()
+    if sum(map(len, left_over)) >= _GATHERED_TOKENS:
+      flush_left_over()
 
   def flush_held_out():
     nonlocal held_out_chunk
@@ -177,18 +193,27 @@ def _spill_corpus(workers: Workers, files: Sequence[InputFile],
         'spill_documents', documents, 'eval', held_out_chunk), progress.done))
     held_out_chunk += 1
 
+  def flush_left_over():
+    nonlocal left_over_chunk
+    stream = np.concatenate(left_over)
+    left_over.clear()
+    pending.append((workers.submit(
+        'spill_stream', stream, 'train', left_over_chunk), progress.done))
+    left_over_chunk -= 1
+
   for chunk, (block, bytes_read) in enumerate(
       _read(files, settings.max_input_bytes, hashes)):
     pending.append(
         (workers.submit('process_block', block, chunk), bytes_read))
     while len(pending) > 2 * workers.num_workers:
       gather(*pending.popleft())
-      if sum(len(d.ids) for d in held_out) >= _HELD_OUT_TOKENS:
-        flush_held_out()
   while pending:
     gather(*pending.popleft())
   if held_out:
     flush_held_out()
+  if left_over:
+    flush_left_over()
+  while pending:
     gather(*pending.popleft())
   progress.close()
   _check_counts(counts, settings)

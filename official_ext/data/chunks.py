@@ -1,4 +1,4 @@
-"""The work done on one chunk of the corpus: text in, masked rows spilled.
+"""The work done on one chunk of the corpus: text in, rows spilled.
 
 A chunk is what one block holds. Its random choices depend on the seed, the
 split and the chunk's number alone, so it does not matter which process works
@@ -7,10 +7,11 @@ on it, or when.
 
 import dataclasses
 import random
-from typing import Sequence
+from typing import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from official_ext.data import causal_sequences
 from official_ext.data import documents as documents_lib
 from official_ext.data import masking
 from official_ext.data import sentence_pairs
@@ -33,13 +34,17 @@ class ChunkResult:
 
   Attributes:
     documents, tokens: of the training split.
-    held_out: the held-out documents, not yet paired: too few for "random
-      next" text, they are gathered from many blocks first.
+    held_out: the held-out documents, not yet made into rows: too few for
+      "random next" text, they are gathered from many blocks first.
+    left_over: int32 [tokens], the end of a causal stream that does not fill a
+      sequence; gathered from many blocks too, or small files would be mostly
+      padding.
   """
 
   documents: int
   tokens: int
   held_out: EncodedDocuments
+  left_over: np.ndarray
 
 
 class ChunkMaker:
@@ -69,10 +74,17 @@ class ChunkMaker:
     encoded, kept = self._encode(documents)
     held_out = held_out[kept]
     training = sentence_pairs.select_documents(encoded, ~held_out)
-    self.spill_documents(training, 'train', chunk)
+    left_over = np.zeros(0, np.int32)
+    if self._settings.is_causal:
+      stream = causal_sequences.token_stream(training, self._pieces.sep_id)
+      end = len(stream) - len(stream) % (self._settings.seq_length - 1)
+      self.spill_stream(stream[:end], 'train', chunk)
+      left_over = stream[end:]
+    else:
+      self.spill_documents(training, 'train', chunk)
     return ChunkResult(
         training.num_documents, len(training.ids),
-        sentence_pairs.select_documents(encoded, held_out))
+        sentence_pairs.select_documents(encoded, held_out), left_over)
 
   def _encode(self, documents):
     sentences = [s for document in documents for s in document]
@@ -84,15 +96,46 @@ class ChunkMaker:
 
   def spill_documents(self, documents: EncodedDocuments, split: str,
                       chunk: int) -> None:
-    """Pairs and masks documents `dupe_factor` times, and spills the rows."""
-    settings = self._settings
-    seeds = np.random.SeedSequence(
-        [settings.seed, SPLITS.index(split), chunk]).generate_state(4, np.uint32)
-    pair_rng = random.Random(int.from_bytes(seeds.tobytes(), 'little'))
+    """Makes documents into rows of the objective, and spills those."""
+    if self._settings.is_causal:
+      self.spill_stream(
+          causal_sequences.token_stream(documents, self._pieces.sep_id), split,
+          chunk)
+      return
+    seeds = self._seeds(split, chunk)
     rng = np.random.Generator(np.random.PCG64(seeds))
+    self._spill(self._masked_rows(documents, seeds, rng), split, chunk, rng)
+
+  def spill_stream(self, stream: np.ndarray, split: str, chunk: int) -> None:
+    """Packs a causal stream, int32 [tokens], into rows, and spills those."""
+    rng = np.random.Generator(np.random.PCG64(self._seeds(split, chunk)))
+    rows = causal_sequences.make_causal_rows(
+        stream, self._pieces.cls_id, self._dtype)
+    self._spill([rows], split, chunk, rng)
+
+  def _seeds(self, split, chunk):
+    return np.random.SeedSequence(
+        [self._settings.seed, SPLITS.index(split), chunk]).generate_state(
+            4, np.uint32)
+
+  def _spill(self, parts: Iterable[np.ndarray], split: str, chunk: int,
+             rng: np.random.Generator) -> None:
+    settings = self._settings
     num_shards = (
         settings.num_shards if split == 'train' else settings.num_eval_shards)
     num_rows = 0
+    for rows in parts:
+      rows['key'] = rng.integers(1 << 64, size=len(rows), dtype=np.uint64)
+      rows['chunk'] = chunk
+      rows['row'] = np.arange(num_rows, num_rows + len(rows))
+      num_rows += len(rows)
+      spill_rows(self._directory, split, num_shards, rows)
+
+  def _masked_rows(self, documents: EncodedDocuments, seeds: np.ndarray,
+                   rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Pairs and masks documents `dupe_factor` times."""
+    settings = self._settings
+    pair_rng = random.Random(int.from_bytes(seeds.tobytes(), 'little'))
     for _ in range(settings.dupe_factor if documents.num_documents else 0):
       pairs = sentence_pairs.make_pairs(
           documents, settings.max_tokens, settings.short_sequence_probability,
@@ -101,12 +144,7 @@ class ChunkMaker:
       for start in range(0, len(pairs), step):
         truncated = sentence_pairs.truncate(
             pairs[start:start + step], settings.max_tokens, rng)
-        rows = masking.make_rows(
+        yield masking.make_rows(
             documents.ids, truncated, self._pieces, self._dtype,
             masked_lm_probability=settings.masked_lm_probability,
             whole_word_masking=settings.whole_word_masking, rng=rng)
-        rows['key'] = rng.integers(1 << 64, size=len(rows), dtype=np.uint64)
-        rows['chunk'] = chunk
-        rows['row'] = np.arange(num_rows, num_rows + len(rows))
-        num_rows += len(rows)
-        spill_rows(self._directory, split, num_shards, rows)

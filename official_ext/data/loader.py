@@ -53,7 +53,8 @@ class PretrainLoader(pretrain_dataloader.BertPretrainDataLoader):
   Args:
     data_dir: the data directory.
     manifest: its manifest.
-    use_next_sentence: whether batches carry `next_sentence_labels`.
+    use_next_sentence: whether batches carry `next_sentence_labels`; causal
+      ones never do.
   """
 
   def __init__(self, data_dir: str, manifest: Manifest, *,
@@ -78,7 +79,8 @@ class PretrainLoader(pretrain_dataloader.BertPretrainDataLoader):
 
     Returns:
       A dataset of feature dictionaries `[rows_per_replica, ...]`, int32 and
-      float32, under Model Garden's names.
+      float32, under Model Garden's names; for causal language modelling
+      `input_word_ids` and `input_mask` `[rows_per_replica, seq_length]`.
     """
     paths, counts = self._shards('train')
     first_record = start_step * rows.global_batch_size
@@ -110,6 +112,13 @@ class PretrainLoader(pretrain_dataloader.BertPretrainDataLoader):
         self._decode_batch, num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True).prefetch(tf.data.AUTOTUNE)
 
+  def _name_to_features(self):
+    if not self._manifest.is_causal:
+      return super()._name_to_features()
+    return {
+        name: tf.io.FixedLenFeature([self._manifest.seq_length], tf.int64)
+        for name in ('input_word_ids', 'input_mask')}
+
   def _decode_batch(self, records: tf.Tensor) -> dict[str, tf.Tensor]:
     # The stock loader decodes record by record; one op takes the whole batch.
     features = tf.io.parse_example(records, self._name_to_features())
@@ -117,7 +126,7 @@ class PretrainLoader(pretrain_dataloader.BertPretrainDataLoader):
     features = {
         name: tf.cast(value, tf.int32) if value.dtype == tf.int64 else value
         for name, value in features.items()}
-    return self._parse(features)
+    return features if self._manifest.is_causal else self._parse(features)
 
 
 def _endless_records(paths: Sequence[str], counts: Sequence[int], seed: int,

@@ -6,6 +6,7 @@ import os
 from typing import Any, Mapping
 
 from official_ext.data.reader import is_remote
+from official_ext.data.settings import OBJECTIVES
 
 MANIFEST_FILE = 'manifest.json'
 VOCABULARY_FILE = 'vocab.txt'
@@ -51,13 +52,16 @@ class Manifest:
   """What a data directory holds.
 
   Attributes:
+    objective: 'masked_lm' or 'causal_lm': what the examples are for. Manifests
+      that do not say are of 'masked_lm'.
     seq_length: tokens an example, padding included.
-    max_predictions_per_seq: slots for predictions an example.
+    max_predictions_per_seq: slots for predictions an example; 0 for causal_lm.
     vocab_size: pieces of `vocab.txt`.
     vocab_sha256: hash of `vocab.txt`.
     tokenizer: `{'type': 'FastBertTokenizer', 'lower_case': ...}`.
     seed: of the whole preparation.
-    settings: the other settings: masking, duplication, held-out share.
+    settings: the other settings: held-out share and, for masked_lm, masking and
+      duplication.
     corpus: what was read: `{'kind': 'files', 'files': [{'path', 'bytes',
       'sha256'}, ...]}`, or `{'kind': 'embedded', ...}`.
     splits: by name, 'train' and, unless nothing is held out, 'eval'.
@@ -74,6 +78,11 @@ class Manifest:
   corpus: Mapping[str, Any]
   splits: Mapping[str, Split]
   versions: Mapping[str, str]
+  objective: str = 'masked_lm'
+
+  @property
+  def is_causal(self) -> bool:
+    return self.objective == 'causal_lm'
 
   def to_json(self) -> str:
     return json.dumps(
@@ -98,7 +107,12 @@ class Manifest:
           name: Split(**{**split, 'shards': tuple(
               Shard(**shard) for shard in split['shards'])})
           for name, split in fields['splits'].items()}
-      return cls(**fields)
+      manifest = cls(**fields)
+      if manifest.objective not in OBJECTIVES:
+        raise ValueError(
+            f'objective {manifest.objective!r}, expected one of '
+            f'{", ".join(OBJECTIVES)}; prepare the data again')
+      return manifest
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
       raise ValueError(
           f'not a manifest of official_ext.prepare ({error}); prepare the data '

@@ -71,6 +71,7 @@ class OutputDirectory:
       if there != asked:
         differences.append(f'{name} is {there} there and {asked} here')
 
+    compare('objective', manifest.objective, settings.objective)
     compare('seq_length', manifest.seq_length, settings.seq_length)
     compare('max_predictions_per_seq', manifest.max_predictions_per_seq,
             settings.max_predictions_per_seq)

@@ -13,6 +13,12 @@ def row_dtype(seq_length: int, max_predictions: int,
               vocab_size: int) -> np.dtype:
   """The row of one example.
 
+  Args:
+    seq_length: tokens an example.
+    max_predictions: slots for predictions; 0 for causal language modelling,
+      whose rows have the fields `key`, `chunk`, `row`, `length` and `ids` only.
+    vocab_size: ids are smaller than this.
+
   Fields:
     key: random; rows are shuffled by sorting on it, then on chunk and row.
     chunk, row: where the example was made.
@@ -23,11 +29,14 @@ def row_dtype(seq_length: int, max_predictions: int,
     ids [seq_length], positions [max_predictions], labels [max_predictions].
   """
   id_type = np.uint16 if vocab_size <= 1 << 16 else np.uint32
-  return np.dtype([
+  common = [
       ('key', np.uint64), ('chunk', np.uint32), ('row', np.uint32),
-      ('length', np.uint16), ('b_start', np.uint16),
+      ('length', np.uint16), ('ids', id_type, (seq_length,))]
+  if not max_predictions:
+    return np.dtype(common)
+  return np.dtype(common + [
+      ('b_start', np.uint16),
       ('num_predictions', np.uint16), ('is_random_next', np.uint8),
-      ('ids', id_type, (seq_length,)),
       ('positions', np.uint16, (max_predictions,)),
       ('labels', id_type, (max_predictions,)),
   ])
@@ -36,18 +45,31 @@ def row_dtype(seq_length: int, max_predictions: int,
 def serialize_rows(rows: np.ndarray) -> list[bytes]:
   """Serialised `tf.train.Example`s of `rows`, with Model Garden's v2 features.
 
+  Of them, causal rows have `input_word_ids` and `input_mask`.
+
   Args:
     rows: [examples] of `row_dtype`.
   """
-  num_rows, seq_length = rows['ids'].shape
-  num_predictions = rows['positions'].shape[1]
-  place = np.arange(seq_length)
+  place = np.arange(rows['ids'].shape[1])
   is_token = place < rows['length'][:, None]
+  if 'labels' in rows.dtype.names:
+    entries = _masked_lm_entries(rows, place, is_token)
+  else:
+    entries = [_entry('input_mask', _packed_ints(is_token)),
+               _entry('input_word_ids', _packed_ints(rows['ids']))]
+  data, valid = _field(0x0A, _joined(entries))
+  flat = data[valid].tobytes()
+  ends = np.cumsum(valid.sum(axis=1)).tolist()
+  return [flat[start:end] for start, end in zip([0] + ends, ends)]
+
+
+def _masked_lm_entries(rows, place, is_token):
+  num_rows, num_predictions = rows['positions'].shape
   is_b = is_token & (place >= rows['b_start'][:, None])
   weights = (np.arange(num_predictions)
              < rows['num_predictions'][:, None]).astype('<f4')
   # In the order of a deterministic serialisation: by name.
-  entries = [
+  return [
       _entry('input_mask', _packed_ints(is_token)),
       _entry('input_type_ids', _packed_ints(is_b)),
       _entry('input_word_ids', _packed_ints(rows['ids'])),
@@ -58,10 +80,6 @@ def serialize_rows(rows: np.ndarray) -> list[bytes]:
              is_float=True),
       _entry('next_sentence_labels', _packed_ints(rows['is_random_next'][:, None])),
   ]
-  data, valid = _field(0x0A, _joined(entries))
-  flat = data[valid].tobytes()
-  ends = np.cumsum(valid.sum(axis=1)).tolist()
-  return [flat[start:end] for start, end in zip([0] + ends, ends)]
 
 
 # A "ragged" matrix below is a pair (data, valid) of uint8 and bool

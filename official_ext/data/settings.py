@@ -3,18 +3,33 @@
 import dataclasses
 from typing import Any
 
+OBJECTIVES = ('masked_lm', 'causal_lm')
+# What None stands for in masked language modelling. In causal language
+# modelling nothing is paired or masked, and these settings mean nothing.
+MASKED_LM_DEFAULTS = {
+    'max_predictions_per_seq': 20,
+    'masked_lm_probability': 0.15,
+    'whole_word_masking': False,
+    'short_sequence_probability': 0.1,
+    'dupe_factor': 1,
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrepareSettings:
   """Everything but the corpus that decides the bytes of a data set.
 
   Attributes:
+    objective: 'masked_lm', pairs of segments with masked tokens; or
+      'causal_lm', sequences packed full of text.
     vocab_size: pieces to learn; None means as many as `vocab_file` has, or
       8192.
     vocab_file: a vocabulary to use; None means learn one.
     lower_case: whether the tokenizer lower-cases and strips accents.
     seq_length: tokens an example.
-    max_predictions_per_seq: slots for predictions an example.
+    max_predictions_per_seq: slots for predictions an example; 0 for causal_lm.
+      This and the next four are settings of masked_lm, where None means the
+      value in `MASKED_LM_DEFAULTS`; for causal_lm they must be left out.
     masked_lm_probability: share of tokens to predict.
     whole_word_masking: whether the pieces of a word share one fate.
     short_sequence_probability: share of deliberately short examples.
@@ -24,36 +39,66 @@ class PrepareSettings:
     max_input_bytes: stop reading after about so many bytes of text; None means
       read everything.
     seed: of every random choice.
+
+  Raises:
+    ValueError: listing everything that is wrong.
   """
 
+  objective: str = 'masked_lm'
   vocab_size: int | None = None
   vocab_file: str | None = None
   lower_case: bool = True
   seq_length: int = 128
-  max_predictions_per_seq: int = 20
-  masked_lm_probability: float = 0.15
-  whole_word_masking: bool = False
-  short_sequence_probability: float = 0.1
-  dupe_factor: int = 1
+  max_predictions_per_seq: int | None = None
+  masked_lm_probability: float | None = None
+  whole_word_masking: bool | None = None
+  short_sequence_probability: float | None = None
+  dupe_factor: int | None = None
   eval_fraction: float = 0.02
   num_shards: int = 16
   max_input_bytes: int | None = None
   seed: int = 0
 
   def __post_init__(self):
-    mistakes = [
+    if self.objective not in OBJECTIVES:
+      raise ValueError(
+          f'objective is {self.objective!r}; give one of {", ".join(OBJECTIVES)}')
+    mistakes = self._given_in_vain()
+    for name, default in MASKED_LM_DEFAULTS.items():
+      if getattr(self, name) is None and not self.is_causal:
+        object.__setattr__(self, name, default)
+    if self.is_causal:
+      object.__setattr__(self, 'max_predictions_per_seq', 0)
+    mistakes += self._out_of_range()
+    if mistakes:
+      raise ValueError('; '.join(mistakes))
+
+  def _given_in_vain(self) -> list[str]:
+    return [
+        f'{name} is {getattr(self, name)}, but objective causal_lm pairs and '
+        f'masks nothing; leave out {name}, or give objective masked_lm'
+        for name in MASKED_LM_DEFAULTS
+        if self.is_causal and getattr(self, name) is not None
+        # What causal settings hold: `dataclasses.replace` hands it in again.
+        and (name, getattr(self, name)) != ('max_predictions_per_seq', 0)]
+
+  def _out_of_range(self) -> list[str]:
+    causal = self.is_causal
+    return [
         f'{name} is {getattr(self, name)}; give {expected}'
         for name, good, expected in (
             ('seq_length', 8 <= self.seq_length <= 32768,
              'a whole number from 8 to 32768'),
             ('max_predictions_per_seq',
-             1 <= self.max_predictions_per_seq <= self.seq_length - 3,
+             causal or 1 <= self.max_predictions_per_seq <= self.seq_length - 3,
              f'a whole number from 1 to seq_length - 3 = {self.seq_length - 3}'),
-            ('masked_lm_probability', 0 < self.masked_lm_probability <= 1,
+            ('masked_lm_probability',
+             causal or 0 < self.masked_lm_probability <= 1,
              'a number above 0 and at most 1'),
             ('short_sequence_probability',
-             0 <= self.short_sequence_probability <= 1, 'a number from 0 to 1'),
-            ('dupe_factor', 1 <= self.dupe_factor <= 1000,
+             causal or 0 <= self.short_sequence_probability <= 1,
+             'a number from 0 to 1'),
+            ('dupe_factor', causal or 1 <= self.dupe_factor <= 1000,
              'a whole number from 1 to 1000'),
             ('eval_fraction', 0 <= self.eval_fraction < 1,
              'a number from 0 (nothing held out) to less than 1'),
@@ -67,12 +112,14 @@ class PrepareSettings:
              'a whole number from 6 to 1048576'),
             ('seed', 0 <= self.seed < 1 << 63, 'a whole number from 0 to 2**63 - 1'),
         ) if not good]
-    if mistakes:
-      raise ValueError('; '.join(mistakes))
+
+  @property
+  def is_causal(self) -> bool:
+    return self.objective == 'causal_lm'
 
   @property
   def max_tokens(self) -> int:
-    """Text tokens an example: all but [CLS] and two [SEP]."""
+    """Text tokens of a pair: all but [CLS] and two [SEP]."""
     return self.seq_length - 3
 
   @property
@@ -81,8 +128,9 @@ class PrepareSettings:
 
   def manifest_settings(self) -> dict[str, Any]:
     """What the manifest records beside its own fields."""
-    return {name: getattr(self, name) for name in (
+    masked_lm = () if self.is_causal else (
         'masked_lm_probability', 'whole_word_masking',
-        'short_sequence_probability', 'dupe_factor', 'eval_fraction',
-        'num_shards', 'max_input_bytes')} | {
+        'short_sequence_probability', 'dupe_factor')
+    return {name: getattr(self, name) for name in (
+        *masked_lm, 'eval_fraction', 'num_shards', 'max_input_bytes')} | {
             'vocabulary': 'given' if self.vocab_file else 'learned'}

@@ -32,9 +32,17 @@ class HeldOutEvaluation:
 
 def most_frequent_token_accuracy(
     batches: Iterable[Mapping[str, tf.Tensor]]) -> float:
-  """Masked accuracy of always guessing the most frequent label of these batches."""
+  """Accuracy of always guessing the most frequent label of these batches.
+
+  The labels are the masked tokens or, in causal batches, which have none, every
+  token but the first of each sequence.
+  """
   counts = Counter()
   for batch in batches:
-    ids = np.asarray(batch['masked_lm_ids'])
-    counts.update(ids[np.asarray(batch['masked_lm_weights']) > 0].tolist())
+    if 'masked_lm_ids' in batch:
+      ids, weights = batch['masked_lm_ids'], batch['masked_lm_weights']
+    else:
+      ids, weights = (
+          batch[name][:, 1:] for name in ('input_word_ids', 'input_mask'))
+    counts.update(np.asarray(ids)[np.asarray(weights) > 0].tolist())
   return max(counts.values()) / sum(counts.values()) if counts else 0.0

@@ -1,13 +1,17 @@
 """Batches are a pure function of seed and step."""
 
+import random
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from official_ext.data import build
 from official_ext.data import loader as loader_lib
 from official_ext.data.loader import BatchSlice
 from official_ext.data.loader import PretrainLoader
 from official_ext.data.manifest import Manifest
+from official_ext.data.settings import PrepareSettings
 from tests.training import tiny_run
 
 TRAIN_RECORDS = 63
@@ -94,3 +98,46 @@ def test_evaluation_repeats_a_short_split(loader):
   assert len(batches) == 3
   rows = rows_of(batches)
   assert rows[:12] == rows[12:]
+
+
+@pytest.fixture(scope='module')
+def causal_loader(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('causal')
+  rng = random.Random(4)
+  (folder / 'a.txt').write_text('\n\n'.join(
+      ' '.join(rng.choices('fa dori kemu lanto mivvel nok rus'.split(), k=9))
+      for _ in range(80)))
+  manifest = build.prepare(
+      str(folder / 'data'), [str(folder / 'a.txt')], PrepareSettings(
+          objective='causal_lm', vocab_size=40, seq_length=16, num_shards=3,
+          eval_fraction=0.1), num_workers=1)
+  return PretrainLoader(str(folder / 'data'), manifest)
+
+
+def test_causal_batches_hold_every_record_once_an_epoch(causal_loader):
+  records = sorted(
+      tuple(tf.train.Example.FromString(record.numpy()).features.feature[
+          'input_word_ids'].int64_list.value)
+      for path in causal_loader._shards('train')[0]
+      for record in tf.data.TFRecordDataset(path))
+  batches = causal_loader.training_batches(BatchSlice(1), seed=3)
+  assert sorted(rows_of(first_batches(batches, len(records)))) == records
+
+
+def test_causal_batches_depend_on_seed_and_step_alone(causal_loader):
+  rows = BatchSlice(8)
+  whole = first_batches(causal_loader.training_batches(rows, seed=3), 12)
+  for start in (1, 5, 10):
+    resumed = first_batches(causal_loader.training_batches(
+        rows, seed=3, start_step=start), 12 - start)
+    np.testing.assert_array_equal(resumed, whole[start:])
+  other = first_batches(causal_loader.training_batches(rows, seed=4), 12)
+  assert rows_of(whole) != rows_of(other)
+
+
+def test_causal_batches_have_static_shapes_and_types_for_a_tpu(causal_loader):
+  for batches in (causal_loader.training_batches(BatchSlice(8), seed=0),
+                  causal_loader.evaluation_batches(BatchSlice(8), 1)):
+    spec = batches.element_spec
+    assert {name: (tuple(s.shape), s.dtype) for name, s in spec.items()} == {
+        'input_word_ids': ((8, 16), tf.int32), 'input_mask': ((8, 16), tf.int32)}

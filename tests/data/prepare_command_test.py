@@ -29,7 +29,7 @@ def test_help_is_quick_and_complete():
   for name in ('input', 'output_dir', 'vocab_size', 'vocab_file', 'seq_length',
                'max_predictions_per_seq', 'seed', 'lower_case', 'num_workers',
                'whole_word_masking', 'dupe_factor', 'eval_fraction', 'num_shards',
-               'masked_lm_probability', 'short_sequence_probability'):
+               'masked_lm_probability', 'short_sequence_probability', 'objective'):
     assert f'--{name}' in done.stdout or f'--[no]{name}' in done.stdout
   assert min(seconds) < 1
 
@@ -45,6 +45,9 @@ def test_help_is_quick_and_complete():
      'error: no vocabulary file {tmp}/no'),
     (['--output_dir={tmp}/a.txt', '--input={tmp}/a.txt'],
      'error: --output_dir {tmp}/a.txt is a file; give a directory'),
+    (['--output_dir={tmp}/o', '--objective=causal_lm', '--nowhole_word_masking'],
+     'error: whole_word_masking is False, but objective causal_lm pairs and masks'
+     ' nothing; leave out whole_word_masking, or give objective masked_lm'),
     (['--output_dir={tmp}/o', '--input={tmp}/a.txt', '--num_workers=0'],
      'error: num_workers is 0; give a whole number of at least 1'),
 ])
@@ -70,6 +73,21 @@ def test_an_error_in_a_worker_is_one_line_too(tmp_path):
       f'error: {tmp_path}/a.txt, line 19: not UTF-8 (byte 0xff); convert the '
       'file to UTF-8\n')
   assert not (tmp_path / 'o').exists()
+
+
+def test_causal_data_and_how_much_of_it_is_padding(tmp_path):
+  # 40 documents of 7 tokens and a [SEP].
+  (tmp_path / 'a.txt').write_text('Good text good text good text.\n\n' * 40)
+  (tmp_path / 'vocab.txt').write_text('\n'.join(
+      ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'good', 'text', '.']))
+  done = _run(
+      f'--output_dir={tmp_path}/o', f'--input={tmp_path}/a.txt',
+      f'--vocab_file={tmp_path}/vocab.txt', '--objective=causal_lm',
+      '--seq_length=64', '--eval_fraction=0', '--num_workers=1')
+  # 320 tokens, 63 a sequence: 6 sequences, 384 slots, of them 58 padding.
+  assert done.returncode == 0, done.stderr
+  assert done.stdout.startswith(
+      f'{tmp_path}/o: 6 train examples of 64 tokens, 15.1% padding, 8 pieces (')
 
 
 @pytest.mark.parametrize('field,value,message', [

@@ -54,6 +54,26 @@ def test_examples_are_those_of_protobuf(
     assert record == example.SerializeToString(deterministic=True)
 
 
+@hypothesis.settings(max_examples=20)
+@hypothesis.given(
+    seq_length=st.integers(8, 600),
+    vocab_size=st.sampled_from([127, 16385, 65537]), seed=st.integers(0, 1000))
+def test_causal_examples_are_those_of_protobuf(seq_length, vocab_size, seed):
+  import tensorflow as tf
+  rng = np.random.default_rng(seed)
+  rows = np.zeros(3, records.row_dtype(seq_length, 0, vocab_size))
+  rows['length'] = rng.integers(2, seq_length + 1, 3)
+  rows['ids'] = rng.integers(0, vocab_size, rows['ids'].shape)
+  for row, record in zip(rows, records.serialize_rows(rows), strict=True):
+    example = tf.train.Example()
+    for name, values in (
+        ('input_word_ids', row['ids']),
+        ('input_mask', np.arange(seq_length) < row['length'])):
+      example.features.feature[name].int64_list.value.extend(
+          int(value) for value in values)
+    assert record == example.SerializeToString(deterministic=True)
+
+
 def _spill_and_write(rows, folder, sort_bytes, parts):
   os.makedirs(folder)
   for part in np.array_split(rows, parts):

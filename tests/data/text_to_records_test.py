@@ -215,6 +215,26 @@ def test_another_data_set_is_not_overwritten(data, corpus):
         eval_fraction=0.1, seed=7))
 
 
+def test_the_same_text_at_another_length_shares_vocabulary_and_split(
+    data, corpus, tmp_path):
+  """What training on short sequences first, then on long ones, needs."""
+  import dataclasses
+  folder, manifest = data
+  longer = dataclasses.replace(
+      SETTINGS, seq_length=64, max_predictions_per_seq=10, vocab_size=None,
+      vocab_file=os.path.join(folder, 'vocab.txt'))
+  other = build.prepare(str(tmp_path / 'long'), [corpus], longer, num_workers=1)
+  assert _files(str(tmp_path / 'long'))['vocab.txt'] == _files(folder)['vocab.txt']
+  assert other.vocab_sha256 == manifest.vocab_sha256
+  assert other.seq_length == 64
+  for name, split in manifest.splits.items():
+    assert other.splits[name].documents == split.documents
+    assert other.splits[name].tokens == split.tokens
+  # Both directories know themselves again.
+  assert build.prepare(str(tmp_path / 'long'), [corpus], longer) == other
+  assert build.prepare(folder, [corpus], SETTINGS) == manifest
+
+
 def test_foreign_records_are_not_overwritten(corpus, tmp_path):
   (tmp_path / 'train-00000.tfrecord').write_bytes(b'precious')
   with pytest.raises(ValueError, match='holds train-00000.tfrecord but no manif'):
