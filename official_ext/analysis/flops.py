@@ -13,16 +13,20 @@ Symbols, per sequence:
   V  vocab_size                         h  ffn_rank
 
 A training step costs three forward passes: each product `Y = X W` of the forward
-pass has two of the same size in the backward pass, for dX and for dW.
+pass has two of the same size in the backward pass, for dX and for dW. Where only
+the top of the model is trained, what lies below costs one forward pass.
 """
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 import dataclasses
+import math
 
 from official_ext.growth.architecture import Architecture
+from official_ext.growth.named_weights import weight_specs
 
-# One forward pass, and one for each of the two gradients of a product.
-_FORWARD_PASSES_PER_TRAINING_STEP = 3
+# For the gradients of a product's two factors.
+_BACKWARD_PASSES = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +38,9 @@ class Flops:
       product, and the pooling of the layer-0 queries.
     attention: query, key, value and output projections, scores and context.
     ffn: the feed-forward blocks.
-    head: pooler, masked-language-model transform, vocabulary product over the
-      predictions, next-sentence head.
+    head: of a BERT pooler, masked-language-model transform, vocabulary product
+      over the predictions, next-sentence head; of a GPT the vocabulary product
+      over all tokens.
   """
 
   embedding: int
@@ -49,6 +54,10 @@ class Flops:
 
   def scaled(self, factor: int) -> 'Flops':
     return Flops(**{name: value * factor
+                    for name, value in dataclasses.asdict(self).items()})
+
+  def plus(self, other: 'Flops') -> 'Flops':
+    return Flops(**{name: value + getattr(other, name)
                     for name, value in dataclasses.asdict(self).items()})
 
 
@@ -95,6 +104,9 @@ def _ffn_flops(architecture: Architecture, rows: int) -> int:
 def _head_flops(architecture: Architecture, num_predictions: int,
                 has_next_sentence: bool) -> int:
   width = architecture.hidden_size
+  if architecture.family == 'gpt':
+    return _product(
+        architecture.sequence_length, width, architecture.vocab_size)
   flops = (_product(1, width, width)                         # pooler, [CLS] only
            + _product(num_predictions, width, width)         # transform
            + _product(num_predictions, width, architecture.vocab_size))
@@ -129,26 +141,61 @@ def forward_breakdown(architecture: Architecture, num_predictions: int,
         f'{architecture.sequence_length}.')
   if batch_size < 1:
     raise ValueError(f'batch_size is {batch_size}; give at least 1.')
-  length = architecture.sequence_length
-  short = architecture.query_length(num_predictions)
-  later_layers = architecture.num_layers - 1
+  layers = _layer_flops(architecture, num_predictions)
   return Flops(
       embedding=_embedding_flops(architecture, num_predictions),
-      attention=(_attention_flops(architecture, short, length)
-                 + later_layers * _attention_flops(architecture, short, short)),
-      ffn=architecture.num_layers * _ffn_flops(architecture, short),
+      attention=sum(attention for attention, _ in layers),
+      ffn=sum(ffn for _, ffn in layers),
       head=_head_flops(architecture, num_predictions, has_next_sentence),
   ).scaled(batch_size)
 
 
+def _layer_flops(architecture: Architecture, num_predictions: int
+                 ) -> list[tuple[int, int]]:
+  """(attention, ffn) of a forward pass through each block."""
+  rows = architecture.query_length(num_predictions)
+  ffn = _ffn_flops(architecture, rows)
+  return [
+      (_attention_flops(
+          architecture, rows,
+          rows if layer else architecture.sequence_length), ffn)
+      for layer in range(architecture.num_layers)]
+
+
 def train_breakdown(architecture: Architecture, num_predictions: int,
-                    batch_size: int = 1, *,
-                    has_next_sentence: bool = True) -> Flops:
-  """FLOPs of one training step, by group; see `forward_breakdown`."""
-  return forward_breakdown(
+                    batch_size: int = 1, *, has_next_sentence: bool = True,
+                    trained_layers: int | None = None) -> Flops:
+  """FLOPs of one training step, by group; see `forward_breakdown`.
+
+  Args:
+    architecture: the model as it is trained, treatments included.
+    num_predictions: masked tokens a sequence has room for, P.
+    batch_size: sequences.
+    has_next_sentence: whether the next-sentence head is there.
+    trained_layers: blocks from the top that are trained, with the heads; what
+      is below them has no backward pass. None means that everything is trained.
+  """
+  forward = forward_breakdown(
       architecture, num_predictions, batch_size,
-      has_next_sentence=has_next_sentence,
-  ).scaled(_FORWARD_PASSES_PER_TRAINING_STEP)
+      has_next_sentence=has_next_sentence)
+  if trained_layers is None:
+    return forward.scaled(1 + _BACKWARD_PASSES)
+  trained = _layer_flops(architecture, num_predictions)[-trained_layers:]
+  is_first = trained_layers == architecture.num_layers
+  rows = architecture.query_length(num_predictions)
+  keys = architecture.sequence_length if is_first else rows
+  # The lowest block's input is frozen: its projections pass no gradient on.
+  not_passed_on = _product(
+      rows + 2 * keys, architecture.hidden_size,
+      architecture.num_heads * architecture.head_size)
+  backward = Flops(
+      embedding=0,
+      attention=(_BACKWARD_PASSES * sum(attention for attention, _ in trained)
+                 - not_passed_on),
+      ffn=_BACKWARD_PASSES * sum(ffn for _, ffn in trained),
+      head=_BACKWARD_PASSES * _head_flops(
+          architecture, num_predictions, has_next_sentence))
+  return forward.plus(backward.scaled(batch_size))
 
 
 def forward_flops(architecture: Architecture, num_predictions: int,
@@ -161,11 +208,38 @@ def forward_flops(architecture: Architecture, num_predictions: int,
 
 
 def train_flops(architecture: Architecture, num_predictions: int,
-                batch_size: int = 1, *, has_next_sentence: bool = True) -> int:
-  """FLOPs of one training step; see `forward_breakdown`."""
+                batch_size: int = 1, *, has_next_sentence: bool = True,
+                trained_layers: int | None = None) -> int:
+  """FLOPs of one training step; see `train_breakdown`."""
   return train_breakdown(
       architecture, num_predictions, batch_size,
-      has_next_sentence=has_next_sentence).total
+      has_next_sentence=has_next_sentence, trained_layers=trained_layers).total
+
+
+def stage_train_flops(stage, num_predictions: int, batch_size: int = 1, *,
+                      has_next_sentence: bool = True) -> int:
+  """FLOPs of one training step of a stage, as it is trained.
+
+  Args:
+    stage: a `ResolvedStage`: `architecture`, `trained_layers`,
+      `sub_model_layers`. Where every step draws a sub-model, the mean over all.
+    num_predictions: masked tokens a sequence has room for, P.
+    batch_size: sequences.
+    has_next_sentence: whether the next-sentence head is there.
+  """
+  architecture, part = stage.architecture, stage.sub_model_layers
+  if part is None:
+    return train_flops(
+        architecture, num_predictions, batch_size,
+        has_next_sentence=has_next_sentence,
+        trained_layers=stage.trained_layers)
+  depths = range(part, architecture.num_layers + 1, part)
+  total = sum(
+      train_flops(
+          architecture.replace(num_layers=depth), num_predictions, batch_size,
+          has_next_sentence=has_next_sentence, trained_layers=part)
+      for depth in depths)
+  return round(total / len(depths))
 
 
 def parameter_count(architecture: Architecture, *,
@@ -174,32 +248,20 @@ def parameter_count(architecture: Architecture, *,
 
   The vocabulary product is tied to the word embedding and counted once.
   """
-  width, inner = architecture.hidden_size, architecture.stored_inner_size
-  heads = architecture.num_heads * architecture.head_size
-  rank = architecture.ffn_rank
-  norm = 2 * width
-  embeddings = norm + width * (
-      architecture.vocab_size + architecture.max_positions
-      + architecture.type_vocab_size)
-  attention = 3 * (width + 1) * heads + (heads + 1) * width + norm
-  kernel = width * inner if rank is None else rank * (width + inner)
-  ffn = 2 * kernel + inner + width + norm
-  dense = (width + 1) * width
-  pooler = dense
-  masked_lm = dense + norm + architecture.vocab_size
-  next_sentence = dense + 2 * (width + 1) if has_next_sentence else 0
-  return (embeddings + architecture.num_layers * (attention + ffn)
-          + pooler + masked_lm + next_sentence)
+  return sum(
+      math.prod(spec.shape) for spec in weight_specs(
+          architecture, has_next_sentence=has_next_sentence).values())
 
 
-def schedule_speedup(stages: Iterable, num_predictions: int, *,
-                     has_next_sentence: bool = True) -> float:
+def schedule_speedup(
+    stages: Iterable, num_predictions: int | Sequence[int], *,
+    has_next_sentence: bool = True) -> float:
   """How much cheaper a schedule is than its last model at every step.
 
   Args:
-    stages: resolved stages in order, each with `start_step`, `end_step` and
-      `architecture`.
-    num_predictions: masked tokens a sequence has room for.
+    stages: `ResolvedStage`s in order.
+    num_predictions: masked tokens a sequence has room for, in every stage or in
+      each of them.
     has_next_sentence: whether the next-sentence head is there.
 
   Returns:
@@ -215,8 +277,10 @@ def schedule_speedup(stages: Iterable, num_predictions: int, *,
     raise ValueError(
         f'schedule_speedup: stages of {steps} steps; give at least one stage, '
         'each of at least one step.')
-  costs = [train_flops(stage.architecture, num_predictions,
-                       has_next_sentence=has_next_sentence)
-           for stage in stages]
+  if isinstance(num_predictions, int):
+    num_predictions = [num_predictions] * len(stages)
+  costs = [
+      stage_train_flops(stage, count, has_next_sentence=has_next_sentence)
+      for stage, count in zip(stages, num_predictions, strict=True)]
   spent = sum(count * cost for count, cost in zip(steps, costs, strict=True))
   return sum(steps) * costs[-1] / spent - 1

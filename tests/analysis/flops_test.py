@@ -1,13 +1,14 @@
 """FLOPs and parameters, against the papers' figures and a real graph."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from official_ext.analysis import flops
 from official_ext.growth import named_weights
 from official_ext.growth.architecture import Architecture
+from official_ext.schedules import bert2bert
+from official_ext.schedules import mslt
+from official_ext.schedules import ResolvedStage
 
 BASE = Architecture(num_layers=12, hidden_size=768, num_heads=12,
                     inner_size=3072, vocab_size=30522)
@@ -17,17 +18,12 @@ TINY = Architecture(num_layers=3, hidden_size=24, num_heads=3, inner_size=48,
                     vocab_size=97, max_positions=32)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Stage:
-  start_step: int
-  end_step: int
-  architecture: Architecture
-
-
 def _schedule(*parts):
   stages, start = [], 0
   for steps, architecture in parts:
-    stages.append(_Stage(start, start + steps, architecture))
+    stages.append(ResolvedStage(
+        len(stages), f'stage {len(stages)}', start, start + steps,
+        architecture))
     start += steps
   return stages
 
@@ -133,6 +129,66 @@ def test_groups_add_up_and_a_training_step_is_three_forward_passes():
   assert flops.train_flops(BASE, 76, 4) == 3 * 4 * flops.forward_flops(BASE, 76)
   assert flops.train_breakdown(BASE, 76).ffn == (
       3 * 12 * 2 * 2 * 512 * 768 * 3072)
+
+
+def test_a_frozen_part_costs_its_forward_pass_alone():
+  rows, width, inner, vocabulary, predictions = 32, 24, 48, 97, 5
+  layer = (4 * 2 * rows * width**2 + 2 * 2 * rows**2 * width
+           + 2 * 2 * rows * width * inner)
+  head = (2 * width**2 + 2 * predictions * width * (width + vocabulary)
+          + 2 * width**2 + 2 * width * 2)
+  embedding = 2 * rows * 2 * width
+  # The query, key and value projections of the lowest trained block need no
+  # gradient of their input.
+  assert flops.train_flops(TINY, predictions, 2, trained_layers=1) == 2 * (
+      embedding + 3 * layer + head + 2 * (layer + head)
+      - 3 * 2 * rows * width**2)
+
+
+def test_the_first_block_reads_unpooled_keys_also_when_trained_alone():
+  pooled = TINY.replace(query_pool_size=2, num_layers=1)
+  long, short, width = 32, 19, 24
+  assert (flops.train_breakdown(pooled, 5, trained_layers=1).attention
+          == 3 * flops.forward_breakdown(pooled, 5).attention
+          - 2 * width**2 * (short + 2 * long))
+
+
+def test_sub_models_cost_the_mean_of_their_depths():
+  stage = bert2bert().resolve(BASE, 400)[0]
+  costs = [
+      flops.train_flops(BASE.replace(num_layers=depth), 76, trained_layers=3)
+      for depth in (3, 6, 9, 12)]
+  assert flops.stage_train_flops(stage, 76) == round(sum(costs) / 4)
+  full = flops.train_flops(BASE, 76)
+  # Forward (3 + 6 + 9 + 12) / 4 / 12, backward 2 * 3 / 12, of 3 passes.
+  assert 0.33 < flops.stage_train_flops(stage, 76) / full < 0.42
+
+
+def test_mslt_reaches_the_published_speedup_at_its_shares():
+  assert flops.schedule_speedup(
+      mslt(joint_fraction=0.16).resolve(BASE, 1000), 76) == pytest.approx(
+          1.10, abs=0.08)
+
+
+def test_predictions_may_differ_by_stage():
+  stages = _schedule((9, BASE.replace(sequence_length=128)), (1, BASE))
+  spent = 9 * flops.train_flops(stages[0].architecture, 20) + (
+      flops.train_flops(BASE, 76))
+  assert flops.schedule_speedup(stages, [20, 76]) == pytest.approx(
+      10 * flops.train_flops(BASE, 76) / spent - 1)
+
+
+def test_a_gpt_predicts_every_token():
+  gpt = Architecture(
+      family='gpt', num_layers=2, hidden_size=24, num_heads=3, inner_size=48,
+      vocab_size=97, max_positions=32)
+  parts = flops.forward_breakdown(gpt, 0)
+  assert (parts.head, parts.embedding) == (2 * 32 * 24 * 97, 0)
+  # GPT-2 small is published as 124 M.
+  small = Architecture(
+      family='gpt', num_layers=12, hidden_size=768, num_heads=12,
+      inner_size=3072, vocab_size=50257, max_positions=1024)
+  assert flops.parameter_count(small) == 124_439_808
 
 
 def test_parameters_of_bert_base():
