@@ -20,40 +20,48 @@ class UnitMap:
     layers: for each new unit the source layer whose unit it copies; None means
       that all come from the layer that is copied as a whole.
     num_fresh: number of fresh units.
+    old_size: number of old units; None means that `sources` tell.
   """
 
   sources: tuple[int, ...]
   shares: tuple[float, ...] | None = None
   layers: tuple[int, ...] | None = None
   num_fresh: int = 0
+  old_size: int | None = None
 
   def __post_init__(self):
     if not self.sources:
       raise ValueError('UnitMap: sources is empty; name one old unit a new unit.')
-    counts = np.bincount(self.sources)
-    if not counts.all():
+    if self.old_size is None:
+      object.__setattr__(
+          self, 'old_size', max(self.sources) + 1 - self.num_fresh)
+    num_known = self.old_size + self.num_fresh
+    if self.num_fresh < 0 or self.old_size < 1 or max(self.sources) >= num_known:
       raise ValueError(
-          f'UnitMap: old unit {int(np.argmin(counts))} has no copy; every old '
-          'unit needs one, or the function is lost.')
-    if not 0 <= self.num_fresh < len(counts):
-      raise ValueError(
-          f'UnitMap: num_fresh is {self.num_fresh} of {len(counts)} units; give '
-          'at least 0, and keep an old unit.')
+          f'UnitMap: old_size is {self.old_size} and num_fresh is '
+          f'{self.num_fresh}, but the last source is {max(self.sources)}; keep '
+          'an old unit, and name those that there are.')
     for field in ('shares', 'layers'):
       value = getattr(self, field)
       if value is not None and len(value) != len(self.sources):
         raise ValueError(
             f'UnitMap: {len(value)} {field} for {len(self.sources)} units; '
             'give one a unit.')
+    counts = np.bincount(self.sources, minlength=num_known)
     if self.shares is None:
       shares = 1.0 / counts[np.asarray(self.sources)]
       object.__setattr__(self, 'shares', tuple(shares.tolist()))
-    elif self.layers is None:  # Shares of several layers' units may differ.
-      totals = np.bincount(self.sources, weights=self.shares)
-      if not np.allclose(totals, 1.0, rtol=0, atol=_SHARE_TOLERANCE):
-        raise ValueError(
-            f'UnitMap: the shares of a unit add up to {totals.tolist()}; '
-            'each has to be 1.')
+    if self.layers is not None:
+      return  # What one layer loses or splits, another may make up for.
+    if not counts.all():
+      raise ValueError(
+          f'UnitMap: old unit {int(np.argmin(counts))} has no copy; every old '
+          'unit needs one, or the function is lost.')
+    totals = np.bincount(self.sources, weights=self.shares)
+    if not np.allclose(totals, 1.0, rtol=0, atol=_SHARE_TOLERANCE):
+      raise ValueError(
+          f'UnitMap: the shares of a unit add up to {totals.tolist()}; '
+          'each has to be 1.')
 
   @classmethod
   def identity(cls, size: int) -> 'UnitMap':
@@ -63,10 +71,6 @@ class UnitMap:
   def wrap(cls, size: int, new_size: int) -> 'UnitMap':
     """New unit j copies `j mod size`; whole tiles if `new_size` is a multiple."""
     return cls(tuple(unit % size for unit in range(new_size)))
-
-  @property
-  def old_size(self) -> int:
-    return max(self.sources) + 1 - self.num_fresh
 
   @property
   def new_size(self) -> int:
@@ -81,7 +85,8 @@ class UnitMap:
     """The new units of each old one that has several; layers are told apart."""
     origins = np.asarray(self.sources)
     if self.layers is not None:
-      origins = origins + (max(self.sources) + 1) * np.asarray(self.layers)
+      origins = origins + (
+          (self.old_size + self.num_fresh) * np.asarray(self.layers))
     order = np.argsort(origins, kind='stable')
     _, counts = np.unique(origins, return_counts=True)
     groups = np.split(order, np.cumsum(counts)[:-1])
@@ -143,7 +148,7 @@ def follow(
     shares.append(made.shares[source] * share)
     origins.append(
         layers[middle] if made.layers is None else made.layers[source])
-  is_own = all(origin == layers[layer] for origin in origins)
+  is_own = second.layers is None and first.layers is None
   return UnitMap(
       tuple(sources), tuple(shares), None if is_own else tuple(origins),
-      first.num_fresh + second.num_fresh)
+      first.num_fresh + second.num_fresh, first.old_size)
