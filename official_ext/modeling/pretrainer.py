@@ -1,5 +1,6 @@
 """BERT pre-training model whose encoder can be replaced in the middle of a run."""
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -8,29 +9,31 @@ import tensorflow as tf, tf_keras
 from official.modeling import tf_utils
 from official.nlp.modeling import layers
 from official.nlp.modeling import models
+from official.nlp.modeling import networks
 
 from official_ext.growth.architecture import Architecture
-from official_ext.modeling import dropout_state
 from official_ext.modeling import encoder as encoder_lib
+from official_ext.modeling import growing_training
 from official_ext.modeling import losses
-from official_ext.modeling import non_finite
 
 NEXT_SENTENCE = 'next_sentence'
 
 
 @tf_keras.utils.register_keras_serializable(package='official_ext')
-class GrowingBertPretrainer(models.BertPretrainerV2):
+class GrowingBertPretrainer(
+    growing_training.GrowingTraining, models.BertPretrainerV2):
   """`BertPretrainerV2` that is built from an `Architecture` and trains itself.
 
   Untreated, its outputs are those of a stock `BertPretrainerV2` with the same
   weights, and `tf.train.Checkpoint(model=it, **it.checkpoint_items)` restores
   strictly into stock objects.
 
-  It trains with plain `compile(optimizer=...)` and `fit` on a dataset of Model
-  Garden's feature dicts. The loss is the mean over all masked tokens of the
-  *global* batch plus the mean next-sentence loss. Gradients are added over the
-  replicas and then clipped by their global norm, here and not in the
-  optimizer: Model Garden's AdamWeightDecay would clip each replica's share.
+  It trains as `GrowingTraining` says, on Model Garden's pre-training features:
+  `input_word_ids`, `input_mask`, `input_type_ids` `[batch, sequence]`,
+  `masked_lm_positions`, `masked_lm_ids`, `masked_lm_weights`
+  `[batch, predictions]`, `next_sentence_labels` `[batch, 1]`. The loss is the
+  mean over all masked tokens of the *global* batch plus the mean next-sentence
+  loss.
 
   Args:
     architecture: what to build; the dict of its fields is accepted too.
@@ -65,10 +68,6 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
       **kwargs):
     if not isinstance(architecture, Architecture):
       architecture = Architecture(**architecture)
-    if gradient_clip_norm < 0:
-      raise ValueError(
-          f'gradient_clip_norm is {gradient_clip_norm}; give a positive norm, '
-          'or 0 for no clipping.')
     options = dict(
         output_dropout=output_dropout,
         attention_dropout=attention_dropout,
@@ -78,12 +77,10 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
     super().__init__(**_parts(architecture, **options), name=name, **kwargs)
     self._options = tuple(options.items())
     self.architecture = architecture
-    self.gradient_clip_norm = gradient_clip_norm
-    self._dropout_seed = dropout_seed
-    self.dropout_generator = tf.random.Generator.from_seed(dropout_seed)
+    self._start_training(
+        gradient_clip_norm=gradient_clip_norm, dropout_seed=dropout_seed)
     self._finish_network()
 
-    self.non_finite_watch = non_finite.NonFiniteWatch()
     self._loss = losses.PretrainingLoss()
     self._masked_lm_loss = tf_keras.metrics.Mean(name='masked_lm_loss')
     self._masked_lm_accuracy = tf_keras.metrics.Mean(name='masked_lm_accuracy')
@@ -105,7 +102,7 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
         masked_positions=self.inputs['masked_lm_positions'])
     for head in self.classification_heads:
       head(hidden['sequence_output'])
-    dropout_state.share_generator(self, self.dropout_generator)
+    super()._finish_network()
 
   def replace_architecture(self, architecture: Architecture) -> None:
     """Replaces encoder and heads by fresh ones; the old are released.
@@ -129,18 +126,7 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
     self.classification_heads = list(fresh.classification_heads)
     self.masked_lm = fresh.masked_lm
     self.inputs = dict(fresh.inputs)
-    # Made anew rather than set to None, which would leave the old functions
-    # tracked, and with them the old variables alive.
-    if self.train_function is not None:
-      self.make_train_function(force=True)
-    if self.test_function is not None:
-      self.make_test_function(force=True)
-    if self.predict_function is not None:
-      self.make_predict_function(force=True)
-    for metric in self.metrics:
-      # A metric remembers its last result, a tensor of the compiled function,
-      # and through it the whole old graph; an eager result takes its place.
-      metric.result()
+    self._remake_functions()
     self._finish_network()
 
   def call(self, inputs):
@@ -171,60 +157,33 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
       outputs[head.name] = head(sequence_output)
     return outputs
 
-  def train_step(self, data):
-    """One step of training on this replica's share of the batch.
+  def forward(self, features, training, *, num_layers=None,
+              trained_layers=None):
+    """See `GrowingTraining`."""
+    del num_layers, trained_layers
+    return self(features, training=training)
+
+  def comparison_logits(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """Masked-LM logits of the whole sequence, dropout off.
+
+    Pooling has no weights, so this is the function by which the weights before
+    and after a growth can be compared even where the growth ends the pooling.
 
     Args:
-      data: Model Garden's pre-training features, see `call` for the inputs;
-        `masked_lm_ids` `[batch, predictions]`, `masked_lm_weights` alike,
-        `next_sentence_labels` `[batch, 1]`.
+      features: Model Garden's pre-training features.
 
     Returns:
-      dict of metric name to value since the last reset.
+      `[batch, predictions, vocabulary]` floats.
     """
-    features = _features(data)
-    replica_context = tf.distribute.get_replica_context()
-    with tf.GradientTape() as tape:
-      outputs = self(features, training=True)
-      masked_lm, next_sentence = self._loss_sums(features, outputs)
-      loss = masked_lm.mean(replica_context)
-      if next_sentence is not None:
-        loss += next_sentence.mean(replica_context)
-      if self.losses:
-        loss += tf.add_n(self.losses) / replica_context.num_replicas_in_sync
-    variables = self.trainable_variables
-    gradients = tape.gradient(loss, variables)
-    # Unused variables, such as the encoder's own pooler, have no gradient.
-    pairs = [(gradient, variable)
-             for gradient, variable in zip(gradients, variables)
-             if gradient is not None]
-    # The tied embedding's gradient arrives as slices with a row for every piece
-    # of the vocabulary. Dense, its norm is right (slices repeat rows), it adds
-    # up over replicas, and the optimizer need not look for duplicates.
-    gradients = [tf.convert_to_tensor(gradient) for gradient, _ in pairs]
-    gradients = replica_context.all_reduce(
-        tf.distribute.ReduceOp.SUM, gradients)
-    if self.gradient_clip_norm:
-      gradients, _ = tf.clip_by_global_norm(gradients, self.gradient_clip_norm)
-    self.optimizer.apply_gradients(
-        zip(gradients, [variable for _, variable in pairs]),
-        experimental_aggregate_gradients=False)
-    self.non_finite_watch.update(
-        replica_context.all_reduce(tf.distribute.ReduceOp.SUM, loss))
-    return self._update_metrics(features, outputs, masked_lm, next_sentence)
+    # The stock call on the same layers: what the growing encoder itself does
+    # once it is untreated.
+    outputs = networks.BertEncoderV2.call(self.encoder_network, dict(features))
+    return self.masked_lm(
+        outputs['sequence_output'],
+        masked_positions=features['masked_lm_positions'])
 
-  def reset_metrics(self):
-    super().reset_metrics()
-    self.non_finite_watch.reset()
-
-  def test_step(self, data):
-    """As `train_step`, without training."""
-    features = _features(data)
-    outputs = self(features, training=False)
-    return self._update_metrics(
-        features, outputs, *self._loss_sums(features, outputs))
-
-  def _loss_sums(self, features, outputs):
+  def loss_sums(self, features, outputs):
+    """See `GrowingTraining`: masked LM, and next sentence or None."""
     masked_lm = losses.masked_lm_sums(
         features['masked_lm_ids'], outputs['mlm_logits'],
         features['masked_lm_weights'])
@@ -233,7 +192,8 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
     return masked_lm, losses.next_sentence_sums(
         features['next_sentence_labels'], outputs[NEXT_SENTENCE])
 
-  def _update_metrics(self, features, outputs, masked_lm, next_sentence):
+  def update_metrics(self, features, outputs, masked_lm, next_sentence):
+    """See `GrowingTraining`."""
     self._loss.update_state(masked_lm, next_sentence)
     self._masked_lm_loss.update_state(
         tf.math.divide_no_nan(*masked_lm), masked_lm.weight)
@@ -248,7 +208,6 @@ class GrowingBertPretrainer(models.BertPretrainerV2):
                       outputs[NEXT_SENTENCE]))
     if 'overflow_tokens' in outputs:
       self._overflow_tokens.update_state(outputs['overflow_tokens'])
-    return {metric.name: metric.result() for metric in self.metrics}
 
   def get_config(self):
     return {
@@ -290,12 +249,6 @@ def _parts(
       mlm_activation=tf_utils.get_activation('gelu'),
       mlm_initializer=initializer(),
       classification_heads=heads)
-
-
-def _features(data: Any) -> dict[str, tf.Tensor]:
-  """The features, whether they come bare or as `fit`'s tuple of one."""
-  features, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
-  return features
 
 
 def _is_correct(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

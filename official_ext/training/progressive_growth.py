@@ -1,6 +1,6 @@
 """The callback that grows a model in the middle of one `fit`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import time
 from typing import Any
@@ -12,9 +12,10 @@ import tf_keras
 
 from official_ext import growth
 from official_ext.growth import Architecture
-from official_ext.modeling import unpooled_logits
 from official_ext.modeling import weights as weights_lib
+from official_ext.schedules import describe_growth
 from official_ext.schedules import GrowthSchedule
+from official_ext.schedules import ResolvedStage
 from official_ext.training.run_config import CHOICES
 from official_ext.training.stage_optimizer import StageOptimizer
 
@@ -57,6 +58,8 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
   Attributes:
     stages: the resolved stages, in order.
     stage: the stage that the next step belongs to.
+    ending_stage: while the observer is told of a growth, the stage before it;
+      index -1 is the checkpoint that the run starts from.
     step: steps done so far. Set it with `resume_at` before `fit` to go on with
       a restored model.
     records: one dictionary a growth: step, stage_from, stage_to, from, to,
@@ -70,7 +73,10 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
                stage_optimizer: StageOptimizer | None = None,
                optimizer_growth: str = 'reset', noise_scale: float = 0.1,
                seed: int = 0, observer: GrowthObserver | None = None,
-               probe: Mapping[str, Any] | None = None):
+               probe: Mapping[str, Any] | None = None,
+               source: Architecture | None = None,
+               stage_batches: Callable[[ResolvedStage, int], Iterable[Any]]
+               | None = None):
     """Creates the callback.
 
     Args:
@@ -81,13 +87,20 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
         in the paper.
       optimizer_growth: 'reset' starts every stage with fresh moments (the
         paper's way); 'transfer' maps the moments along with the weights and
-        keeps the step count.
+        keeps the step count; 'continue', to test with, also scales Adam's step
+        of every weight, so that the grown model goes on exactly as the small
+        one would have, its new capacity unused.
       noise_scale: zero-sum noise on copied weights, as a share of their own
         standard deviation; 0 leaves copies identical for ever.
       seed: fixes the noise and every later stage's dropout.
       observer: told before and after each growth.
       probe: one small batch of features, by which the parity of each growth
         is measured; None measures nothing.
+      source: the model that the first stage grows from, see `grow_source`; None
+        if it starts from fresh weights.
+      stage_batches: (stage, step) -> endless distributed batches from that step
+        on, for the stages after the first whose sequences have another length;
+        None leaves all stages to the data of `fit`.
 
     Raises:
       ValueError: the schedule does not fit the target and the steps, or
@@ -98,9 +111,10 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
       raise ValueError(
           f'optimizer_growth is {optimizer_growth!r}; expected one of '
           f'{", ".join(OPTIMIZER_GROWTHS)}.')
-    self.stages = schedule.resolve(target, num_steps)
+    self.stages = schedule.resolve(target, num_steps, source)
     self.stage_optimizer = (
         stage_optimizer or StageOptimizer(num_steps=num_steps))
+    self.ending_stage = None
     self.step = 0
     self.records: list[dict[str, Any]] = []
     self.tracing = FirstExecutions()
@@ -109,6 +123,9 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     self._seed = seed
     self.observer = observer or GrowthObserver()
     self._probe = probe
+    self._source = source
+    self._stage_batches = stage_batches
+    self._iterator = None
     self._run_steps = None
     self._untraced = None
     self._is_fresh = True
@@ -126,6 +143,27 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     """Declares that the model has been trained for `step` steps already."""
     self.step = step
 
+  def grow_source(self, model: tf_keras.Model) -> None:
+    """Grows a model that has the source's architecture into the first stage's.
+
+    Call it before `fit`, on a compiled model with the source's weights.
+    """
+    self.set_model(model)
+    self._grow(
+        ResolvedStage(-1, 'init_checkpoint', 0, 0, self._source), self.stage)
+
+  def prepare_model(self, stage: ResolvedStage, model: tf_keras.Model) -> None:
+    """Says to a model that has the stage's architecture what of it is trained.
+
+    Called by `fit`; call it yourself before restoring the state of a run.
+    """
+    model.set_trained_part(
+        trained_layers=stage.trained_layers,
+        sub_model_layers=stage.sub_model_layers,
+        seed=self.stage_seed(stage.index))
+    if stage.architecture.norm_source_size is not None:
+      model.set_norm_annealing(stage.num_steps)
+
   def on_train_begin(self, logs=None):
     del logs
     if self.model.architecture != self.stage.architecture:
@@ -134,6 +172,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
           f'with {self.stage.architecture}, but the model is '
           f'{self.model.architecture}; build it with '
           '`ProgressiveGrowth.stage.architecture`.')
+    self.prepare_model(self.stage, self.model)
     # Made anew: after a `fit` that was interrupted, what the model has is this
     # callback's own function, which would call itself.
     self._remake_train_function()
@@ -142,7 +181,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     del logs
     # The next `fit` makes its own.
     self.model.train_function = None
-    self._run_steps = None
+    self._run_steps = self._iterator = None
 
   def _run_execution(self, iterator):
     """Runs one execution of `fit`, cut in pieces at the growths."""
@@ -154,7 +193,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
       steps = min(remaining, max(1, self.stage.end_step - self.step))
       if steps != planned:
         steps_variable.assign(steps)
-      logs = self._run_timed(iterator, steps)
+      logs = self._run_timed(self._iterator or iterator, steps)
       if steps != planned:
         steps_variable.assign(planned)
       ended = self.stage
@@ -185,25 +224,27 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     self._is_fresh = False
     return logs
 
-  def _grow(self, source, target) -> None:
+  def _grow(self, source: ResolvedStage, target: ResolvedStage) -> None:
+    self.ending_stage = source
     self.observer.before_growth(self.step)
     start = time.monotonic()
+    rules = dict(width=target.width_growth, depth=target.depth_growth)
     record = {
         'step': self.step,
         'stage_from': source.index,
         'stage_to': target.index,
         'from': dataclasses.asdict(source.architecture),
         'to': dataclasses.asdict(target.architecture),
-        'operators': growth.describe_operators(
-            source.architecture, target.architecture,
-            depth=target.depth_growth),
+        'operators': describe_growth(source, target),
         'preserves': growth.weight_growth_preserves(
-            source.architecture, target.architecture),
+            source.architecture, target.architecture, **rules),
     }
     logits = self._probe_logits()
     with self.model.distribute_strategy.scope():
       self._replace_model(source, target)
-    self._remake_train_function()
+    if self._run_steps is not None:
+      self._remake_train_function()
+    self._take_batches(source, target)
     self.model.test_function = self.model.predict_function = None
     record['max_logit_difference'] = (
         None if logits is None
@@ -211,23 +252,37 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     record['seconds'] = time.monotonic() - start
     self.records.append(record)
     self.observer.after_growth(self.step, record)
+    self.ending_stage = None
 
-  def _replace_model(self, source, target) -> None:
+  def _take_batches(
+      self, source: ResolvedStage, target: ResolvedStage) -> None:
+    lengths = [stage.architecture.sequence_length for stage in (source, target)]
+    # A growth before the first step leaves the data to `fit`.
+    if (self._stage_batches is not None and self._run_steps is not None
+        and lengths[0] != lengths[1]):
+      self._iterator = iter(self._stage_batches(target, self.step))
+
+  def _replace_model(
+      self, source: ResolvedStage, target: ResolvedStage) -> None:
     model = self.model
-    transfer = self._optimizer_growth == 'transfer'
+    # The checkpoint that a run starts from brings no moments.
+    transfer = self._optimizer_growth != 'reset' and source.index >= 0
+    seed = self.stage_seed(target.index)
+    rules = dict(width=target.width_growth, depth=target.depth_growth, seed=seed)
+    weights = weights_lib.read_weights(model)
     grown = growth.grow(
-        weights_lib.read_weights(model), source.architecture,
-        target.architecture, depth=target.depth_growth,
-        noise_scale=self._noise_scale, seed=self.stage_seed(target.index))
+        weights, source.architecture, target.architecture,
+        noise_scale=self._noise_scale, **rules)
     if transfer:
       moments = growth.grow_moments(
           *weights_lib.read_moments(model.optimizer, model), source.architecture,
-          target.architecture, depth=target.depth_growth)
+          target.architecture, weights=weights, **rules)
     # Dropout's generators are created with the layers: a resumed run that
     # builds this stage must give them the same seeds.
-    tf_keras.utils.set_random_seed(self.stage_seed(target.index))
+    tf_keras.utils.set_random_seed(seed)
     model.replace_architecture(target.architecture)
     weights_lib.write_weights(model, grown)
+    self.prepare_model(target, model)
     model.optimizer = self.build_optimizer(target, model)
     if transfer:
       weights_lib.write_moments(model.optimizer, model, *moments)
@@ -241,7 +296,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     """
     # Whoever keeps the moments keeps their step count: it corrects their bias.
     first_iteration = (
-        stage.start_step if self._optimizer_growth == 'transfer' else 0)
+        0 if self._optimizer_growth == 'reset' else stage.start_step)
     optimizer = self.stage_optimizer(stage.start_step, first_iteration)
     weights_lib.create_moments(optimizer, model)
     optimizer.iterations.assign(first_iteration)
@@ -265,7 +320,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
 
     def logits(features):
       return strategy.run(
-          lambda batch: unpooled_logits(model, batch), args=(features,))
+          lambda batch: model.comparison_logits(batch), args=(features,))
 
     features = dict(self._probe)
     # A concrete function: this one is made anew for every model on purpose,

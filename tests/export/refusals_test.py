@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from official_ext.export.run_model import load_run_model
 from official_ext.export.saved_model import export_saved_model
-from official_ext.modeling import unpooled_logits
 from tests.export import tiny_run
 
 
@@ -91,7 +90,7 @@ def test_unfinished_run_is_refused_unless_wanted(tmp_path):
               'masked_lm_positions': tf.constant([[2, 0, 0]])}
   tf.debugging.assert_near(
       run.model(features, training=False)['mlm_logits'],
-      unpooled_logits(trained, features), 1e-6)
+      trained.comparison_logits(features), 1e-6)
 
 
 def _command(*arguments):

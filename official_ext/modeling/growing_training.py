@@ -1,0 +1,149 @@
+"""How every model that grows is trained: one step, whatever the architecture."""
+
+from typing import Any
+
+import tensorflow as tf, tf_keras
+
+from official_ext.modeling import dropout_state
+from official_ext.modeling import non_finite
+
+
+class GrowingTraining:
+  """Training for a `tf_keras.Model` whose layers may be replaced in a run.
+
+  A mixin, to stand before the model's class. It trains with plain
+  `compile(optimizer=...)` and `fit` on a dataset of feature dicts. The loss is
+  a sum of means over the *global* batch. Gradients are added over the replicas
+  and then clipped by their global norm, here and not in the optimizer: Model
+  Garden's AdamWeightDecay would clip each replica's share.
+
+  A class that mixes it in calls `_start_training` at the end of its
+  constructor, `_finish_network` once its layers are built, and
+  `_remake_functions` once they have been replaced. It defines `forward`,
+  `loss_sums` and `update_metrics`.
+
+  Attributes:
+    gradient_clip_norm: greatest global norm of the gradients; 0 does not clip.
+    dropout_generator: random state of all dropout layers, part of checkpoints.
+    non_finite_watch: when the loss stopped being finite, if it did.
+  """
+
+  def forward(
+      self, features: dict[str, tf.Tensor], training: bool, *,
+      num_layers: int | None = None, trained_layers: int | None = None
+  ) -> dict[str, tf.Tensor]:
+    """The model's outputs.
+
+    Args:
+      features: one replica's share of a batch.
+      training: whether dropout is on.
+      num_layers: how many blocks from the bottom are run; None means all.
+      trained_layers: below how many blocks from the top of these the gradient
+        stops; None means nowhere.
+    """
+    raise NotImplementedError
+
+  def loss_sums(self, features, outputs) -> tuple:
+    """The `losses.Sums` whose means add up to the loss; None is left out."""
+    raise NotImplementedError
+
+  def update_metrics(self, features, outputs, *sums) -> None:
+    """Adds one batch, with its `loss_sums`, to the metrics."""
+    raise NotImplementedError
+
+  def _start_training(
+      self, *, gradient_clip_norm: float, dropout_seed: int) -> None:
+    """Makes the state of training; before the metrics, which are shown in order.
+
+    Args:
+      gradient_clip_norm: greatest global norm of the gradients; 0 does not
+        clip.
+      dropout_seed: seed of the dropout masks, see `dropout_state`.
+
+    Raises:
+      ValueError: `gradient_clip_norm` is negative.
+    """
+    if gradient_clip_norm < 0:
+      raise ValueError(
+          f'gradient_clip_norm is {gradient_clip_norm}; give a positive norm, '
+          'or 0 for no clipping.')
+    self.gradient_clip_norm = gradient_clip_norm
+    self._dropout_seed = dropout_seed
+    self.dropout_generator = tf.random.Generator.from_seed(dropout_seed)
+    self.non_finite_watch = non_finite.NonFiniteWatch()
+
+  def _finish_network(self) -> None:
+    """Takes charge of layers that have just been built."""
+    dropout_state.share_generator(self, self.dropout_generator)
+
+  def _remake_functions(self) -> None:
+    """Lets go of compiled functions, which hold layers that were replaced."""
+    # Made anew rather than set to None, which would leave the old functions
+    # tracked, and with them the old variables alive.
+    if self.train_function is not None:
+      self.make_train_function(force=True)
+    if self.test_function is not None:
+      self.make_test_function(force=True)
+    if self.predict_function is not None:
+      self.make_predict_function(force=True)
+    for metric in self.metrics:
+      # A metric remembers its last result, a tensor of the compiled function,
+      # and through it the whole old graph; an eager result takes its place.
+      metric.result()
+
+  def train_step(self, data):
+    """One step of training on this replica's share of the batch.
+
+    Args:
+      data: the features, which hold the labels too.
+
+    Returns:
+      dict of metric name to value since the last reset.
+    """
+    features = _features(data)
+    replica_context = tf.distribute.get_replica_context()
+    with tf.GradientTape() as tape:
+      outputs = self.forward(features, True)
+      sums = self.loss_sums(features, outputs)
+      loss = tf.add_n([part.mean(replica_context)
+                       for part in sums if part is not None])
+      if self.losses:
+        loss += tf.add_n(self.losses) / replica_context.num_replicas_in_sync
+    variables = self.trainable_variables
+    gradients = tape.gradient(loss, variables)
+    # Unused variables, such as the encoder's own pooler, have no gradient.
+    pairs = [(gradient, variable)
+             for gradient, variable in zip(gradients, variables)
+             if gradient is not None]
+    # The tied embedding's gradient arrives as slices with a row for every piece
+    # of the vocabulary. Dense, its norm is right (slices repeat rows), it adds
+    # up over replicas, and the optimizer need not look for duplicates.
+    gradients = [tf.convert_to_tensor(gradient) for gradient, _ in pairs]
+    gradients = replica_context.all_reduce(
+        tf.distribute.ReduceOp.SUM, gradients)
+    if self.gradient_clip_norm:
+      gradients, _ = tf.clip_by_global_norm(gradients, self.gradient_clip_norm)
+    self.optimizer.apply_gradients(
+        zip(gradients, [variable for _, variable in pairs]),
+        experimental_aggregate_gradients=False)
+    self.non_finite_watch.update(
+        replica_context.all_reduce(tf.distribute.ReduceOp.SUM, loss))
+    self.update_metrics(features, outputs, *sums)
+    return {metric.name: metric.result() for metric in self.metrics}
+
+  def test_step(self, data):
+    """As `train_step`, without training."""
+    features = _features(data)
+    outputs = self.forward(features, False)
+    self.update_metrics(features, outputs, *self.loss_sums(features, outputs))
+    return {metric.name: metric.result() for metric in self.metrics}
+
+  def reset_metrics(self):
+    super().reset_metrics()
+    self.non_finite_watch.reset()
+
+
+def _features(data: Any) -> dict[str, tf.Tensor]:
+  """The features, whether they come bare or as `fit`'s tuple of one."""
+  features, _, _ = tf_keras.utils.unpack_x_y_sample_weight(data)
+  return features
