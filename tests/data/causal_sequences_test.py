@@ -173,7 +173,7 @@ def test_any_number_of_workers_writes_the_same_bytes(
     objective, corpus, tmp_path, monkeypatch):
   """Many small blocks, and gathered text that is made into rows midway."""
   monkeypatch.setattr(reader, 'BLOCK_BYTES', 2000)
-  monkeypatch.setattr(build, '_GATHERED_TOKENS', 500)
+  monkeypatch.setattr(build, '_GATHERED_TOKENS', 150)
   settings = PrepareSettings(
       objective=objective, vocab_size=60, seq_length=32, num_shards=4,
       eval_fraction=0.1, seed=7)
