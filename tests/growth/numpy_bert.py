@@ -5,6 +5,7 @@ complex-step differentiation gives its gradients to machine precision.
 """
 
 import numpy as np
+import scipy.special
 
 EPSILON = 1e-12
 
@@ -35,46 +36,94 @@ def gelu(x):
   return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
 
 
-def layer_norm(x, weights, name):
-  x = x - x.mean(-1, keepdims=True)
-  x = x / np.sqrt((x * x).mean(-1, keepdims=True) + EPSILON)
+def gelu_erf(x):
+  return 0.5 * x * (1 + scipy.special.erf(x / np.sqrt(2)))
+
+
+def relu(x):
+  return np.where(np.real(x) > 0, x, 0)
+
+
+ACTIVATIONS = {'gelu_tanh': gelu, 'gelu_erf': gelu_erf, 'relu': relu}
+
+
+def options_of(architecture):
+  """What else than weights shapes the function, as arguments of `forward`."""
+  size, source_size = architecture.hidden_size, architecture.norm_source_size
+  norm_weights = None
+  if source_size:
+    copies = [[j for j in range(size) if j % source_size == i % source_size]
+              for i in range(size)]
+    norm_weights = np.array([1 / (source_size * len(c)) for c in copies])
+  return dict(activation=architecture.activation,
+              epsilon=architecture.norm_epsilon, norm_weights=norm_weights)
+
+
+def layer_norm(x, weights, name, epsilon=EPSILON, norm_weights=None):
+  if norm_weights is None:
+    norm_weights = np.full(x.shape[-1], 1 / x.shape[-1])
+  x = x - (x * norm_weights).sum(-1, keepdims=True)
+  x = x / np.sqrt((x * x * norm_weights).sum(-1, keepdims=True) + epsilon)
   return x * weights[f'{name}/gamma'] + weights[f'{name}/beta']
 
 
 def dense(x, weights, name):
-  return x @ weights[f'{name}/kernel'] + weights[f'{name}/bias']
+  if f'{name}/kernel' in weights:
+    x = x @ weights[f'{name}/kernel']
+  else:
+    x = x @ weights[f'{name}/kernel_in'] @ weights[f'{name}/kernel_out']
+  return x + weights[f'{name}/bias']
 
 
-def block(x, mask, weights, name):
+def attention(x, mask, weights, name):
+  """`mask` broadcasts against [batch, heads, queries, keys]."""
   def project(what):
-    kernel = weights[f'{name}/attention/{what}/kernel']
+    kernel = weights[f'{name}/{what}/kernel']
     return (np.einsum('btd,dhk->bhtk', x, kernel)
-            + weights[f'{name}/attention/{what}/bias'][None, :, None])
+            + weights[f'{name}/{what}/bias'][None, :, None])
   query, key, value = project('query'), project('key'), project('value')
   scores = query @ key.swapaxes(-1, -2) / np.sqrt(query.shape[-1])
-  scores = np.exp(scores) * mask[:, None, None, :]
+  scores = np.exp(scores) * mask
   context = scores / scores.sum(-1, keepdims=True) @ value
   attended = np.einsum(
-      'bhtk,hkd->btd', context, weights[f'{name}/attention/output/kernel'])
-  attended = attended + weights[f'{name}/attention/output/bias']
-  x = layer_norm(x + attended, weights, f'{name}/attention/norm')
-  inner = gelu(dense(x, weights, f'{name}/ffn/inner'))
-  return layer_norm(
+      'bhtk,hkd->btd', context, weights[f'{name}/output/kernel'])
+  return attended + weights[f'{name}/output/bias']
+
+
+def block(x, mask, weights, name, activation, norm):
+  x = norm(
+      x + attention(
+          x, mask[:, None, None, :], weights, f'{name}/attention'),
+      weights, f'{name}/attention/norm')
+  inner = activation(dense(x, weights, f'{name}/ffn/inner'))
+  return norm(
       x + dense(inner, weights, f'{name}/ffn/output'), weights,
       f'{name}/ffn/norm')
 
 
-def forward(weights, inputs, layers):
-  """Logits of both heads; `layers` are the indices of the blocks, in order."""
+def forward(weights, inputs, layers, *, activation='gelu_tanh',
+            epsilon=EPSILON, norm_weights=None):
+  """Logits of both heads.
+
+  `layers` are the indices of the blocks, in order; a function among them is
+  applied to the residual stream.
+  """
+  activation = ACTIVATIONS[activation]
+
+  def norm(x, weights, name):
+    return layer_norm(x, weights, name, epsilon, norm_weights)
+
   x = (weights['embeddings/word'][inputs['ids']]
        + weights['embeddings/type'][inputs['types']]
        + weights['embeddings/position'][:inputs['ids'].shape[1]])
-  x = layer_norm(x, weights, 'embeddings/norm')
+  x = norm(x, weights, 'embeddings/norm')
   for layer in layers:
-    x = block(x, inputs['mask'], weights, f'layer_{layer}')
+    x = layer(x) if callable(layer) else block(
+        x, inputs['mask'], weights, f'layer_{layer}', activation, norm)
   rows = np.take_along_axis(x, inputs['positions'][..., None], axis=1)
-  rows = layer_norm(
-      gelu(dense(rows, weights, 'masked_lm/dense')), weights, 'masked_lm/norm')
+  rows = norm(
+      activation(dense(rows, weights, 'masked_lm/dense')), weights,
+      'masked_lm/norm')
   pooled = np.tanh(dense(x[:, 0], weights, 'pooler'))
   sentence = np.tanh(dense(pooled, weights, 'next_sentence/dense'))
   return {
@@ -90,13 +139,13 @@ def cross_entropy(logits, labels):
   return (log_total - picked).mean()
 
 
-def loss(weights, inputs, layers):
-  outputs = forward(weights, inputs, layers)
+def loss(weights, inputs, layers, **options):
+  outputs = forward(weights, inputs, layers, **options)
   return (cross_entropy(outputs['masked_lm'], inputs['labels'])
           + cross_entropy(outputs['next_sentence'], inputs['next']))
 
 
-def gradient(weights, inputs, layers, names=None):
+def gradient(weights, inputs, layers, names=None, loss=loss, **options):
   """Every gradient by the complex step: d = Im loss(w + ih) / h, h = 1e-30."""
   found = {}
   for name in names or weights:
@@ -105,5 +154,5 @@ def gradient(weights, inputs, layers, names=None):
       moved = weights[name].astype(complex)
       moved[index] += 1e-30j
       found[name][index] = loss(
-          {**weights, name: moved}, inputs, layers).imag / 1e-30
+          {**weights, name: moved}, inputs, layers, **options).imag / 1e-30
   return found
