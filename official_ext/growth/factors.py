@@ -48,13 +48,12 @@ def multiply_out_first_moment(
   for name, moment in first.items():
     if name.endswith(_IN):
       a, b, left, right = _factors(name, first, weights)
-      from_left = a @ np.linalg.pinv(right).T  # M, seen through B's rows.
-      from_right = np.linalg.pinv(left).T @ b  # M, seen through A's columns.
-      shared = 0.5 * (
-          left @ (np.linalg.pinv(left) @ from_left)
-          + (from_right @ np.linalg.pinv(right)) @ right)
-      whole[_whole(name)] = (from_left + from_right - shared).astype(
-          moment.dtype)
+      left_inverse, right_inverse = _inverse(left), _inverse(right.T).T
+      # Half of what is common is taken off on either side.
+      a = a - 0.5 * left @ (left_inverse @ a)
+      b = b - 0.5 * (b @ right_inverse) @ right
+      product = a @ right_inverse.T + left_inverse.T @ b
+      whole[_whole(name)] = product.astype(moment.dtype)
     elif not name.endswith(_OUT):
       whole[name] = moment
   return whole
@@ -86,7 +85,7 @@ def multiply_out_second_moment(
       a, b, left, right = _factors(name, second, weights)
       rows = a.sum(axis=1) / _positive(np.sum(right ** 2))
       columns = b.sum(axis=0) / _positive(np.sum(left ** 2))
-      mean = _positive(np.sqrt(rows.mean() * columns.mean()))
+      mean = _positive(np.sqrt(rows.mean()) * np.sqrt(columns.mean()))
       whole[_whole(name)] = np.outer(rows, columns / mean).astype(moment.dtype)
     elif not name.endswith(_OUT):
       whole[name] = moment
@@ -106,6 +105,11 @@ def _factors(name: str, moments, weights) -> list[np.ndarray]:
   return [np.asarray(arrays[factor], np.float64)
           for arrays in (moments, weights)
           for factor in (name, _partner(name))]
+
+
+def _inverse(factor: np.ndarray) -> np.ndarray:
+  """The pseudo-inverse of a matrix with few columns, [rank, size]."""
+  return np.linalg.pinv(factor.T @ factor, hermitian=True) @ factor.T
 
 
 def _positive(number: float) -> float:

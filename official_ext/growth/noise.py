@@ -7,6 +7,8 @@ the forward pass, and gives each copy a gradient of its own. Units of different
 layers, and fresh units, are no copies of each other and need none.
 """
 
+import collections
+
 import numpy as np
 
 from official_ext.growth.unit_maps import UnitMap
@@ -34,16 +36,31 @@ def add_zero_sum_noise(
   Returns:
     A new array of the same shape and type.
   """
-  values = np.moveaxis(np.asarray(weight, np.float64), axis, 0).copy()
-  deviation = scale * values.std()
+  moved = np.array(weight)
+  values = np.moveaxis(moved, axis, 0)
+  deviation = scale * float(weight.std())
+  by_count = collections.defaultdict(list)
   for copies in unit_map.copies():
-    total = values[copies].sum(axis=0)
-    noise = generator.standard_normal((len(copies),) + values.shape[1:])
-    # Without its mean, unit variance becomes (c - 1) / c.
-    noise = (noise - noise.mean(axis=0)) * np.sqrt(
-        len(copies) / (len(copies) - 1))
-    moved = values[copies[:-1]] + deviation * noise[:-1]
-    moved = moved.astype(weight.dtype).astype(np.float64)
-    values[copies[:-1]] = moved
-    values[copies[-1]] = total - moved.sum(axis=0)
-  return np.moveaxis(values, 0, axis).astype(weight.dtype)
+    by_count[len(copies)].append(copies)
+  for count, groups in by_count.items():
+    copies = np.array(groups).T  # [copy, unit]
+    noise = _zero_sum(count, (len(groups), *values.shape[1:]), generator)
+    first = values[copies[:-1]]
+    total = first.sum(axis=0, dtype=np.float64) + values[copies[-1]]
+    first = (first + deviation * noise[:-1]).astype(weight.dtype)
+    values[copies[:-1]] = first
+    values[copies[-1]] = total - first.sum(axis=0, dtype=np.float64)
+  return moved
+
+
+def _zero_sum(
+    count: int, shape: tuple[int, ...], generator: np.random.Generator
+) -> np.ndarray:
+  """[count, *shape] of unit variance that adds up to zero along the first."""
+  if count == 2:
+    noise = generator.standard_normal((1, *shape), dtype=np.float32)
+    return np.concatenate([noise, -noise])
+  noise = generator.standard_normal((count, *shape), dtype=np.float32)
+  # Without its mean, unit variance becomes (c - 1) / c.
+  return (noise - noise.mean(axis=0)) * np.float32(
+      np.sqrt(count / (count - 1)))

@@ -27,6 +27,7 @@ from official_ext.growth.unit_maps import UnitMap
 
 # (source name, its array, axis, number of fresh units) -> their entries.
 _Fresh = Callable[[str, np.ndarray, int, int], np.ndarray]
+_FEW_SLICES = 16
 
 
 def _mapped_axes(
@@ -46,6 +47,19 @@ def _along(vector, position: int, rank: int) -> np.ndarray:
   shape = [1] * rank
   shape[position] = -1
   return np.asarray(vector, np.float64).reshape(shape)
+
+
+def take(array: np.ndarray, sources: np.ndarray, axis: int) -> np.ndarray:
+  """`np.take`, by slices where there are few: several times as quick."""
+  starts = np.flatnonzero(np.diff(sources, prepend=sources[0] - 2) != 1)
+  if len(starts) > _FEW_SLICES:
+    return np.take(array, sources, axis=axis)
+  at = [slice(None)] * array.ndim
+  parts = []
+  for start, end in zip(starts, [*starts[1:], len(sources)]):
+    at[axis] = slice(sources[start], sources[end - 1] + 1)
+    parts.append(array[tuple(at)])
+  return np.concatenate(parts, axis=axis)
 
 
 def _gather(
@@ -71,7 +85,7 @@ def _gather(
   for position, unit_map in axes:
     sources = np.asarray(unit_map.sources)
     if unit_map.layers is None:
-      array = np.take(array, sources, axis=position)
+      array = take(array, sources, position)
       continue
     layers = np.asarray(unit_map.layers)
     shape = list(array.shape)
@@ -80,9 +94,8 @@ def _gather(
     at = [slice(None)] * mixed.ndim
     for layer in np.unique(layers):
       at[position] = np.flatnonzero(layers == layer)
-      mixed[tuple(at)] = np.take(
-          read(with_layer(source_name, layer)), sources[at[position]],
-          axis=position)
+      mixed[tuple(at)] = take(
+          read(with_layer(source_name, layer)), sources[at[position]], position)
     array = mixed
   return array
 
@@ -90,12 +103,15 @@ def _gather(
 def _share_out(
     array: np.ndarray, shares: list[tuple[int, UnitMap]], power: int = 1
 ) -> np.ndarray:
-  """Multiplies by shares, in place; in float64, without a copy as wide."""
+  """Multiplies by shares, in place and as if in float64."""
   for position, unit_map in shares:
-    if any(share != 1.0 for share in unit_map.shares):
-      np.multiply(
-          array, _along(unit_map.shares, position, array.ndim) ** power,
-          out=array, casting='same_kind')
+    factors = _along(unit_map.shares, position, array.ndim) ** power
+    if (factors == 1).all():
+      continue
+    # Halves and quarters are exact in any type, and quicker in the array's own.
+    if (factors.astype(array.dtype) == factors).all():
+      factors = factors.astype(array.dtype)
+    np.multiply(array, factors, out=array, casting='same_kind')
   return array
 
 
