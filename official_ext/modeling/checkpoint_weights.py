@@ -64,7 +64,7 @@ def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], Architecture]:
 
 def write_model(
     directory: str, weights: Mapping[str, np.ndarray],
-    architecture: Architecture, *, vocabulary_file: str | None = None,
+    architecture: Architecture, *, vocab_file: str | None = None,
     lower_case: bool = True) -> str:
   """Writes weights as Model Garden's own trainer would, and what they are.
 
@@ -78,7 +78,7 @@ def write_model(
     weights: canonical name to array; each of a BERT's heads, and its pooler, is
       optional.
     architecture: of the weights.
-    vocabulary_file: copied to vocab.txt.
+    vocab_file: copied to vocab.txt.
     lower_case: whether the tokenizer of that vocabulary lower-cases.
 
   Returns:
@@ -94,9 +94,9 @@ def write_model(
   manager = tf.train.CheckpointManager(
       _checkpoint(model, weights), directory, max_to_keep=1)
   prefix = manager.save(checkpoint_number=0)
-  if vocabulary_file is not None:
+  if vocab_file is not None:
     tf.io.gfile.copy(
-        vocabulary_file, os.path.join(directory, VOCABULARY_FILE), True)
+        vocab_file, os.path.join(directory, VOCABULARY_FILE), True)
   content = {
       'architecture': dataclasses.asdict(architecture),
       'untrained': ['pooler'] if lacks_pooler else [],

@@ -127,7 +127,7 @@ def test_what_shapes_cannot_say_is_written_beside(weights, tmp_path):
   (tmp_path / 'pieces.txt').write_text('[PAD]\n')
   prefix = checkpoint_weights.write_model(
       str(tmp_path / 'model'), weights, architecture,
-      vocabulary_file=str(tmp_path / 'pieces.txt'), lower_case=False)
+      vocab_file=str(tmp_path / 'pieces.txt'), lower_case=False)
   assert prefix == str(tmp_path / 'model' / 'ckpt-0')
   got, found = checkpoint_weights.read_checkpoint(str(tmp_path / 'model'))
   _assert_equal(got, weights)
