@@ -33,17 +33,18 @@ def main() -> None:
 
   from official_ext.analysis import flops
   from official_ext.analysis import report
+  from official_ext.training import run_recorder
   from official_ext.training.pretrain import pretrain
 
-  def flops_per_step(architecture):
-    return flops.train_flops(
-        architecture, config.num_predictions, config.batch_size,
+  def flops_per_step(stage, num_predictions):
+    return flops.stage_train_flops(
+        stage, num_predictions, config.batch_size,
         has_next_sentence=config.use_next_sentence)
 
   result = pretrain(
       config, config_text=config_text, flops_per_step=flops_per_step)
   print(f'held-out loss {result.metrics["loss"]:.4f}, '
-        f'masked accuracy {result.metrics["masked_lm_accuracy"]:.4f} '
+        f'accuracy {run_recorder.accuracy(result.metrics):.4f} '
         '(always guessing the most frequent token: '
         f'{result.metrics["most_frequent_token_accuracy"]:.4f}) after {result.step} steps')
   print(f'report: {report.write_report(config.model_dir)}')

@@ -448,5 +448,6 @@ def test_names_do_not_clash_with_other_code():
   config, _ = load(['experiments/quickstart.gin'])
   assert config.num_steps > 0
   assert set(configuration.CONFIGURABLES) == {
-      'train', 'model', 'compound_grow', 'stack', 'scratch', 'growth_schedule',
-      'stage'}
+      'train', 'model', 'compound_grow', 'stack', 'stack_bert', 'mslt',
+      'bert2bert', 'net2net', 'direct_copy', 'data_truncation',
+      'ffn_factorization', 'scratch', 'growth_schedule', 'stage'}

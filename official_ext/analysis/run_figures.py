@@ -1,4 +1,4 @@
-"""The pictures of one run: loss and masked accuracy, with the growths marked."""
+"""The pictures of one run: loss and accuracy, with the growths marked."""
 
 from collections.abc import Sequence
 import io
@@ -37,9 +37,9 @@ def draw(run: RunSummary) -> dict[str, bytes]:
   if run.train or run.held_out:
     pictures['loss_by_flops.png'] = _by_flops(run)
     pictures['loss_by_walltime.png'] = _by_walltime(run)
-  if any('masked_lm_accuracy' in record for record in run.train + run.held_out):
+  if any(run.accuracy_metric in record for record in run.train + run.held_out):
     pictures['accuracy_by_step.png'] = _by_step(
-        run, 'masked_lm_accuracy', 'masked accuracy', _WIDE, is_share=True)
+        run, run.accuracy_metric, run.accuracy_name, _WIDE, is_share=True)
   return pictures
 
 

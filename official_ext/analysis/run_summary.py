@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from official_ext.analysis import flops
 from official_ext.growth.architecture import Architecture
+from official_ext.schedules import ResolvedStage
 from official_ext.training import run_directory
 from official_ext.training.run_directory import RunDirectory
 
@@ -27,7 +28,8 @@ class StageSummary:
     end_step: the step that the next stage starts at.
     architecture: the model of this stage.
     query_length: tokens a sequence after layer 0.
-    parameters: trainable parameters.
+    parameters: weights of the model.
+    trained_part: what of them is trained, in words.
     flops_per_step: training FLOPs of one step, whole batch.
     steps_done: steps that have been recorded.
     step_seconds: typical seconds a step; None before the first measurement.
@@ -41,6 +43,7 @@ class StageSummary:
   architecture: Architecture
   query_length: int
   parameters: int
+  trained_part: str
   flops_per_step: int
   steps_done: int
   step_seconds: float | None
@@ -91,6 +94,17 @@ class RunSummary:
     return self.stages[-1].architecture
 
   @property
+  def accuracy_metric(self) -> str:
+    """The key of the accuracy in metrics records."""
+    return ('causal_lm_accuracy' if self.target.family == 'gpt'
+            else 'masked_lm_accuracy')
+
+  @property
+  def accuracy_name(self) -> str:
+    return ('next-token accuracy' if self.target.family == 'gpt'
+            else 'masked accuracy')
+
+  @property
   def step(self) -> int:
     """Steps that have been recorded."""
     return max((record['step'] for record in self.train + self.held_out),
@@ -129,9 +143,7 @@ class RunSummary:
   @property
   def flops_speedup(self) -> float:
     """`full_model_flops / flops - 1`; 1.02 is +102 %."""
-    return flops.schedule_speedup(
-        self.stages, self.num_predictions,
-        has_next_sentence=self.has_next_sentence)
+    return self.full_model_flops / self.flops - 1
 
   @property
   def step_seconds(self) -> float | None:
@@ -212,7 +224,12 @@ def _summarise_stages(schedule: Record, train: Sequence[Record]
   stages = []
   has_next_sentence = schedule['model']['use_next_sentence']
   for stage in schedule['stages']:
+    # Runs of before stages could have data of their own do not say it.
+    num_predictions = stage.get('num_predictions', schedule['num_predictions'])
     architecture = Architecture(**stage['architecture'])
+    resolved = ResolvedStage(**{
+        name: value for name, value in stage.items()
+        if name != 'num_predictions'} | {'architecture': architecture})
     intervals = _intervals(stage, train)
     measured = [seconds for _, seconds in intervals if seconds is not None]
     step_seconds = statistics.median(measured) if measured else None
@@ -220,11 +237,12 @@ def _summarise_stages(schedule: Record, train: Sequence[Record]
         index=stage['index'], name=stage['name'],
         start_step=stage['start_step'], end_step=stage['end_step'],
         architecture=architecture,
-        query_length=architecture.query_length(schedule['num_predictions']),
+        query_length=architecture.query_length(num_predictions),
         parameters=flops.parameter_count(
             architecture, has_next_sentence=has_next_sentence),
-        flops_per_step=flops.train_flops(
-            architecture, schedule['num_predictions'], schedule['batch_size'],
+        trained_part=resolved.trained_part,
+        flops_per_step=flops.stage_train_flops(
+            resolved, num_predictions, schedule['batch_size'],
             has_next_sentence=has_next_sentence),
         steps_done=sum(steps for steps, _ in intervals),
         step_seconds=step_seconds,

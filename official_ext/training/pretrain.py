@@ -14,11 +14,14 @@ from official_ext.data.loader import PretrainLoader
 from official_ext.data.manifest import Manifest
 from official_ext.data import manifest as manifest_lib
 from official_ext.growth import Architecture
-from official_ext.modeling import GrowingBertPretrainer
+from official_ext.modeling import build_pretrainer
+from official_ext.schedules import ResolvedStage
+from official_ext.training import init_checkpoint
 from official_ext.training import run_directory
 from official_ext.training import strategy as strategy_lib
 from official_ext.training.checkpoints import RunCheckpoints
 from official_ext.training.checkpoints import read_position
+from official_ext.training.data_mistakes import stage_manifests
 from official_ext.training.evaluation import HeldOutEvaluation
 from official_ext.training.evaluation import most_frequent_token_accuracy
 from official_ext.training.progressive_growth import ProgressiveGrowth
@@ -38,7 +41,7 @@ class PretrainResult:
   Attributes:
     step: steps done.
     metrics: held-out metrics at the end, with `most_frequent_token_accuracy`,
-      the masked accuracy of always guessing the most frequent token.
+      the accuracy of always guessing the most frequent token.
   """
 
   step: int
@@ -46,14 +49,15 @@ class PretrainResult:
 
 
 def pretrain(config: PretrainConfig, *, config_text: str,
-             flops_per_step: Callable[[Architecture], float],
+             flops_per_step: Callable[[ResolvedStage, int], float],
              strategy: tf.distribute.Strategy | None = None) -> PretrainResult:
   """Trains through all stages, from the beginning or from where it stopped.
 
   Args:
     config: the run; its mistakes must have been looked for before.
     config_text: the gin text of `config`, kept in the run directory.
-    flops_per_step: training FLOPs of one step of an architecture.
+    flops_per_step: (stage, masked tokens a sequence) -> training FLOPs of one
+      step.
     strategy: a strategy that exists already; None builds the configured one.
 
   Returns:
@@ -86,59 +90,117 @@ def pretrain(config: PretrainConfig, *, config_text: str,
       is_chief=is_chief)
   newest = checkpoints.newest_valid(warn=_warn)
   step, stage_index = read_position(newest) if newest else (0, 0)
+  directory.forget_after(step if newest else -1)
 
-  loader = PretrainLoader(config.data_dir, manifest,
-                          use_next_sentence=config.use_next_sentence)
+  data = _StageData(config, manifest, strategy)
   growth = ProgressiveGrowth(
       config.schedule, config.architecture, config.num_steps,
       stage_optimizer=_stage_optimizer(config),
       optimizer_growth=config.optimizer_growth,
       noise_scale=config.noise_scale, seed=config.seed,
-      probe=_probe(loader))
+      probe=data.probe(), source=config.source(),
+      stage_batches=data.training_batches)
   growth.resume_at(step)
   stage = growth.stages[stage_index]
+  starts_from_source = config.init_checkpoint and not newest
 
   with strategy.scope():
     tf_keras.utils.set_random_seed(growth.stage_seed(stage_index))
-    model = GrowingBertPretrainer(
-        stage.architecture, output_dropout=config.output_dropout,
-        attention_dropout=config.attention_dropout,
-        query_pool_type=config.query_pool_type,
-        initializer_stddev=config.initializer_stddev,
-        use_next_sentence=config.use_next_sentence,
-        gradient_clip_norm=config.gradient_clip_norm,
-        dropout_seed=config.seed)
+    if starts_from_source:
+      init_checkpoint.check_vocabulary(config.init_checkpoint, manifest)
+      model = _build_model(config, config.source())
+      init_checkpoint.write_source_weights(model, config.init_checkpoint)
+    else:
+      model = _build_model(config, stage.architecture)
+      growth.prepare_model(stage, model)
     model.compile(
         optimizer=growth.build_optimizer(stage, model),
         jit_compile=config.jit_compile,
         steps_per_execution=config.steps_per_execution)
-    directory.forget_after(step)
     if newest:
       checkpoints.restore(newest, model)
       _say(f'resuming at step {step}, stage {stage.name!r}, from {newest}')
 
   evaluate = HeldOutEvaluation(
-      model, _distributed(
-          strategy, config.batch_size,
-          lambda rows: loader.evaluation_batches(rows, config.eval_steps)),
-      config.eval_steps)
-  recorder = _recorder(config, directory, checkpoints, evaluate,
-                       flops_per_step, manifest, config_text)
+      model, data.evaluation_batches(), config.eval_steps)
+  recorder = _recorder(
+      config, directory, checkpoints, evaluate,
+      lambda stage: flops_per_step(stage, data.num_predictions(stage)),
+      config_text)
   recorder.watch(model, growth)
   try:
+    if starts_from_source:
+      growth.grow_source(model)
     if step < config.num_steps:
-      batches = _distributed(
-          strategy, config.batch_size,
-          lambda rows: loader.training_batches(
-              rows, seed=config.seed, start_step=step))
-      model.fit(batches, steps_per_epoch=config.num_steps - step, verbose=0,
+      model.fit(data.training_batches(stage, step),
+                steps_per_epoch=config.num_steps - step, verbose=0,
                 callbacks=[growth, recorder])
-    metrics = recorder.final_evaluation(
-        most_frequent_token_accuracy(loader.evaluation_batches(
-            BatchSlice(config.batch_size), config.eval_steps)))
+    metrics = recorder.final_evaluation(data.most_frequent_token_accuracy())
   finally:
     recorder.close()
   return PretrainResult(step=growth.step, metrics=metrics)
+
+
+class _StageData:
+  """The batches of each stage, by the length of its sequences."""
+
+  def __init__(self, config: PretrainConfig, manifest: Manifest,
+               strategy: tf.distribute.Strategy):
+    self._config = config
+    self._strategy = strategy
+    self._manifests = stage_manifests(config, manifest)
+    self._loaders = {
+        length: PretrainLoader(
+            path, its_manifest, use_next_sentence=config.use_next_sentence)
+        for length, (path, its_manifest) in self._manifests.items()}
+    # Held-out figures of all stages are of the same, whole sequences.
+    self._whole = self._loaders[manifest.seq_length]
+
+  def num_predictions(self, stage: ResolvedStage) -> int:
+    """Masked tokens that a sequence of the stage has room for."""
+    _, manifest = self._manifests[stage.architecture.sequence_length]
+    return manifest.max_predictions_per_seq
+
+  def training_batches(self, stage: ResolvedStage, step: int):
+    """Endless distributed batches of a stage, from a step of the run on."""
+    loader = self._loaders[stage.architecture.sequence_length]
+    return self._distributed(lambda rows: loader.training_batches(
+        rows, seed=self._config.seed, start_step=step))
+
+  def evaluation_batches(self):
+    return self._distributed(lambda rows: self._whole.evaluation_batches(
+        rows, self._config.eval_steps))
+
+  def probe(self) -> dict[str, tf.Tensor]:
+    """The few sequences by which the parity of a growth is measured."""
+    return next(iter(self._whole.evaluation_batches(
+        BatchSlice(_PROBE_SEQUENCES), 1)))
+
+  def most_frequent_token_accuracy(self) -> float:
+    return most_frequent_token_accuracy(self._whole.evaluation_batches(
+        BatchSlice(self._config.batch_size), self._config.eval_steps))
+
+  def _distributed(self, make_batches):
+    def dataset_fn(context: tf.distribute.InputContext):
+      return make_batches(BatchSlice(
+          self._config.batch_size, num_pipelines=context.num_input_pipelines,
+          pipeline=context.input_pipeline_id,
+          num_replicas=context.num_replicas_in_sync))
+    return self._strategy.distribute_datasets_from_function(dataset_fn)
+
+
+def _build_model(config: PretrainConfig, architecture: Architecture
+                 ) -> tf_keras.Model:
+  options = {}
+  if architecture.family == 'bert':
+    options = dict(query_pool_type=config.query_pool_type,
+                   use_next_sentence=config.use_next_sentence)
+  return build_pretrainer(
+      architecture, output_dropout=config.output_dropout,
+      attention_dropout=config.attention_dropout,
+      initializer_stddev=config.initializer_stddev,
+      gradient_clip_norm=config.gradient_clip_norm,
+      dropout_seed=config.seed, **options)
 
 
 def _stage_optimizer(config: PretrainConfig) -> StageOptimizer:
@@ -156,13 +218,20 @@ def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
   Learning rate, clipping and intervals are left out: a run that diverged is
   taken up again with a lower rate.
   """
-  stages = config.schedule.resolve(config.architecture, config.num_steps)
+  source = config.source()
+  manifests = stage_manifests(config, manifest)
+  stages = []
+  for stage in config.resolve():
+    _, own = manifests[stage.architecture.sequence_length]
+    stages.append(
+        stage.to_dict() | {'num_predictions': own.max_predictions_per_seq})
   return {
       'num_steps': config.num_steps,
       'batch_size': config.batch_size,
       'num_predictions': manifest.max_predictions_per_seq,
       'target': dataclasses.asdict(config.architecture),
-      'stages': [stage.to_dict() for stage in stages],
+      'stages': stages,
+      init_checkpoint.SOURCE_KEY: source and dataclasses.asdict(source),
       'optimizer': {'name': config.optimizer,
                     'growth': config.optimizer_growth},
       'model': {
@@ -176,8 +245,10 @@ def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
       'seed': config.seed,
       'data': {
           'vocab_sha256': manifest.vocab_sha256,
-          'splits': {name: [shard.sha256 for shard in split.shards]
-                     for name, split in manifest.splits.items()}},
+          'splits': {
+              str(length): {name: [shard.sha256 for shard in split.shards]
+                            for name, split in own.splits.items()}
+              for length, (_, own) in sorted(manifests.items())}},
   }
 
 
@@ -188,27 +259,12 @@ def _seed(config: PretrainConfig) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _distributed(strategy, global_batch_size, make_batches):
-  def dataset_fn(context: tf.distribute.InputContext):
-    return make_batches(BatchSlice(
-        global_batch_size, num_pipelines=context.num_input_pipelines,
-        pipeline=context.input_pipeline_id,
-        num_replicas=context.num_replicas_in_sync))
-  return strategy.distribute_datasets_from_function(dataset_fn)
-
-
-def _probe(loader: PretrainLoader) -> dict[str, tf.Tensor]:
-  batches = loader.evaluation_batches(BatchSlice(_PROBE_SEQUENCES), 1)
-  return next(iter(batches))
-
-
 def _recorder(config, directory, checkpoints, evaluate, flops_per_step,
-              manifest, config_text) -> RunRecorder:
+              config_text) -> RunRecorder:
   earlier = directory.records(run_directory.METRICS_FILE)
   last = earlier[-1] if earlier else {}
   return RunRecorder(
-      directory, checkpoints, evaluate,
-      tokens_per_step=config.batch_size * manifest.seq_length,
+      directory, checkpoints, evaluate, batch_size=config.batch_size,
       flops_per_step=flops_per_step,
       log_interval_steps=config.log_interval_steps,
       checkpoint_interval_steps=config.checkpoint_interval_steps,

@@ -16,7 +16,7 @@ from official_ext.modeling import weights as weights_lib
 from official_ext.schedules import describe_growth
 from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import ResolvedStage
-from official_ext.training.run_config import CHOICES
+from official_ext.training.config_fields import CHOICES
 from official_ext.training.stage_optimizer import StageOptimizer
 
 OPTIMIZER_GROWTHS = CHOICES['optimizer_growth']
@@ -157,6 +157,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
 
     Called by `fit`; call it yourself before restoring the state of a run.
     """
+    if not hasattr(model, 'set_trained_part'): return
     model.set_trained_part(
         trained_layers=stage.trained_layers,
         sub_model_layers=stage.sub_model_layers,

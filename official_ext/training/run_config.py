@@ -1,26 +1,17 @@
 """One pre-training run as plain data, and every mistake that it can contain."""
 
 import dataclasses
-import hashlib
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from official_ext.growth.architecture import Architecture
-from official_ext.mistakes import did_you_mean
+from official_ext.mistakes import one_line
 from official_ext.mistakes import raise_if_any
 from official_ext.schedules import GrowthSchedule
-
-# The values that each choice may have.
-CHOICES = {
-    'optimizer': ('adamw', 'lamb'),
-    'optimizer_growth': ('reset', 'transfer'),
-    'query_pool_type': ('mean', 'max'),
-    'precision': ('float32', 'mixed_bfloat16'),
-    'strategy': ('one_device', 'mirrored', 'multi_worker', 'tpu'),
-}
-
+from official_ext.schedules import ResolvedStage
+from official_ext.training import data_mistakes
+from official_ext.training.config_fields import field_mistakes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
@@ -36,7 +27,13 @@ class PretrainConfig:
     batch_size: sequences a step, over all replicas together.
     model_dir: the run directory; local or `gs://`.
     data_dir: what `prepare` wrote: records, vocabulary and manifest.
+    init_checkpoint: a checkpoint that the first stage grows from: a run
+      directory, what `grow` or `convert` wrote, or one of Model Garden's; None
+      starts from fresh weights.
+    stage_data_dirs: data directories of shorter sequences, for the stages that
+      have them (data truncation): the same text and vocabulary.
     num_predictions: masked tokens a sequence has room for; 76 are 15 % of 512.
+      0 for a GPT, which predicts every token.
     eval_steps: batches of `batch_size` an evaluation reads from the held-out
       split.
     optimizer: 'adamw' or 'lamb'.
@@ -78,6 +75,8 @@ class PretrainConfig:
   batch_size: int
   model_dir: str | None = None
   data_dir: str | None = None
+  init_checkpoint: str | None = None
+  stage_data_dirs: Sequence[str] = ()
   num_predictions: int = 76
   eval_steps: int = 50
   optimizer: str = 'adamw'
@@ -148,37 +147,87 @@ class PretrainConfig:
     if not wrong & {'strategy', 'tpu'}:
       found += self._strategy_mistakes()
     if manifest is not None and not wrong & {'architecture', 'num_predictions'}:
-      found += self._data_mistakes(manifest, wrong)
+      found += data_mistakes.data_mistakes(self, manifest, wrong)
+    if require_directories and not found:
+      found += data_mistakes.stage_data_mistakes(self, manifest)
     return found
 
+  def resolve(self) -> tuple[ResolvedStage, ...]:
+    """The stages in absolute numbers.
+
+    Raises:
+      ValueError: the schedule does not serve the architecture, or the
+        checkpoint that the first stage grows from cannot be read.
+    """
+    return self.schedule.resolve(
+        self.architecture, self.num_steps, self.source())
+
+  def source(self) -> Architecture | None:
+    """The model that the first stage grows from; None if there is none.
+
+    Raises:
+      ValueError: the checkpoint cannot be read.
+    """
+    if not self.init_checkpoint:
+      return None
+    # Reading a checkpoint takes TensorFlow, which few configurations need.
+    from official_ext.training import init_checkpoint
+    return init_checkpoint.source_architecture(
+        self.init_checkpoint, self.model_dir)
+
   def _schedule_mistakes(self, wrong: set[str]) -> list[str]:
+    source = None
+    if 'init_checkpoint' not in wrong:
+      try:
+        source = self.source()
+      except ValueError as error:
+        return [f'init_checkpoint: {one_line(error).rstrip(".")}']
     found = [
-        f'schedule: {line}'
-        for line in self.schedule.mistakes(self.architecture, self.num_steps)]
+        f'schedule: {line}' for line in self.schedule.mistakes(
+            self.architecture, self.num_steps, source)]
     if found or wrong & {'warmup_steps', 'growth_warmup_steps'}:
       return found
-    first, *later = self.schedule.resolve(self.architecture, self.num_steps)
-    for stages, name in (([first], 'warmup_steps'),
-                         (later, 'growth_warmup_steps')):
-      for stage in stages:
-        steps = stage.end_step - stage.start_step
-        if getattr(self, name) > steps:
+    stages = self.schedule.resolve(self.architecture, self.num_steps, source)
+    first, *later = stages
+    for group, name in (([first], 'warmup_steps'),
+                        (later, 'growth_warmup_steps')):
+      for stage in group:
+        if getattr(self, name) > stage.num_steps:
           found.append(
               f'{name} is {getattr(self, name)}, longer than stage '
-              f'{stage.name!r} with its {steps} steps; warm up for fewer')
+              f'{stage.name!r} with its {stage.num_steps} steps; warm up for '
+              'fewer')
+    if first.trained_part != 'all' and self.optimizer_growth != 'reset':
+      found.append(
+          f'optimizer_growth is {self.optimizer_growth!r}, but the first stage, '
+          f'{first.name!r}, trains {first.trained_part} only: the other weights '
+          "have no moments to keep; give 'reset'")
     return found
 
   def _length_mistakes(self) -> list[str]:
     if self.architecture.is_treated:
       return ['architecture is a treated one; the target has query_pool_size '
-              'and ffn_sharing 1 and no ffn_rank: treatments belong to the '
-              'stages of the schedule']
+              'and ffn_sharing 1, no ffn_rank and no norm_source_size: treatments '
+              'belong to the stages of the schedule']
     if self.architecture.sequence_length != self.architecture.max_positions:
       # Every stage is derived from `untreated()`, which uses all positions.
       return ['architecture has sequence_length '
               f'{self.architecture.sequence_length} but max_positions '
               f'{self.architecture.max_positions}; a run trains all positions: '
               'leave sequence_length out and set max_positions to the length']
+    if self.architecture.family == 'gpt':
+      found = []
+      if self.num_predictions:
+        found.append(
+            f'num_predictions is {self.num_predictions}, but a GPT predicts '
+            'every token; give 0')
+      if self.use_next_sentence:
+        found.append(
+            'use_next_sentence is True, but a GPT reads no pairs of sentences; '
+            'give False')
+      return found
+    if not self.num_predictions:
+      return ['num_predictions is 0; give a whole number of at least 1']
     # [CLS] and two [SEP] are never masked.
     room = self.architecture.sequence_length - 3
     if self.num_predictions > room:
@@ -215,161 +264,3 @@ class PretrainConfig:
       return [f"num_replicas is {self.num_replicas} but strategy 'one_device' "
               "has one; set strategy = 'mirrored' or drop num_replicas"]
     return []
-
-  def _data_mistakes(self, manifest: Any, wrong: set[str]) -> list[str]:
-    found = []
-    pairs = (
-        ('seq_length', 'sequence_length', self.architecture.sequence_length,
-         'model.max_positions'),
-        ('max_predictions_per_seq', 'num_predictions', self.num_predictions,
-         'train.num_predictions'),
-        ('vocab_size', 'vocab_size', self.architecture.vocab_size,
-         'model.vocab_size'),
-    )
-    for in_data, in_model, wanted, setting in pairs:
-      stored = getattr(manifest, in_data)
-      if stored != wanted:
-        found.append(
-            f'data: {in_data} is {stored} in the manifest of {self.data_dir}, '
-            f'but {in_model} is {wanted} in the model; set {setting} to '
-            f'{stored} or prepare the data again')
-    if self.vocab_sha256 and manifest.vocab_sha256 != self.vocab_sha256:
-      found.append(
-          f'data: the vocabulary of {self.data_dir} has the hash '
-          f'{manifest.vocab_sha256}, but vocab_sha256 is {self.vocab_sha256}; '
-          'use the data that the hash came from')
-    vocabulary = os.path.join(self.data_dir or '', 'vocab.txt')
-    if os.path.isfile(vocabulary):
-      with open(vocabulary, 'rb') as file:
-        actual = hashlib.sha256(file.read()).hexdigest()
-      if actual != manifest.vocab_sha256:
-        found.append(
-            f'data: {vocabulary} has the hash {actual}, but its manifest says '
-            f'{manifest.vocab_sha256}; the file was changed after the records '
-            'were written: prepare the data again')
-    examples = {
-        name: manifest.splits[name].examples if name in manifest.splits else 0
-        for name in ('train', 'eval')}
-    if 'batch_size' not in wrong and examples['train'] < self.batch_size:
-      found.append(
-          f'data: {self.data_dir} has {examples["train"]} examples to train on, '
-          f'fewer than batch_size {self.batch_size}; prepare more text or use a '
-          'smaller batch')
-    if not examples['eval']:
-      found.append(
-          f'data: {self.data_dir} has no held-out examples; prepare more text')
-    return found
-
-
-def field_mistakes(values: Mapping[str, Any]) -> list[str]:
-  """Lists the fields of a PretrainConfig whose own type or range is wrong.
-
-  Args:
-    values: some or all of the fields, by name. Those that are not there are
-      not checked, so that a configuration with other mistakes can be.
-
-  Returns:
-    One line for each, starting with the field's name.
-  """
-  found = []
-  for name, value in values.items():
-    problem = _FIELD_CHECKS[name](value)
-    if problem:
-      found.append(f'{name} is {problem}')
-  for name, choices in CHOICES.items():
-    value = values.get(name, choices[0])
-    if value not in choices:
-      found.append(
-          f'{name} is {value!r}, not one of {", ".join(map(repr, choices))}'
-          + (did_you_mean(value, choices) if isinstance(value, str) else ''))
-  return found
-
-
-def _whole(least: int, optional: bool = False):
-  def check(value):
-    if optional and value is None:
-      return None
-    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
-      return None
-    if isinstance(value, float) and value.is_integer() and value >= least:
-      return f'{value!r}; write it as a whole number: {int(value)}'
-    return f'{value!r}; give a whole number of at least {least}'
-  return check
-
-
-def _number(least: float, below: float | None = None, *, exclusive=False):
-  def check(value):
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if is_number and math.isfinite(value) and (
-        value > least if exclusive else value >= least) and (
-            below is None or value < below):
-      return None
-    wanted = f'{"above" if exclusive else "at least"} {least:g}'
-    if below is not None:
-      wanted += f' and below {below:g}'
-    return f'{value!r}; give a number {wanted}'
-  return check
-
-
-def _truth(value):
-  return None if isinstance(value, bool) else f'{value!r}; give True or False'
-
-
-def _text(value):
-  return None if isinstance(value, str) else f'{value!r}; give a quoted string'
-
-
-def _path(value):
-  if value is None or isinstance(value, str):
-    return None
-  return f'{value!r}; give a path as a quoted string'
-
-
-def _architecture(value):
-  if isinstance(value, Architecture):
-    return None
-  return f'{value!r}; give an Architecture (in gin: @model())'
-
-
-def _schedule(value):
-  if isinstance(value, GrowthSchedule):
-    return None
-  return f'{value!r}; give a GrowthSchedule (in gin: @compound_grow())'
-
-
-def _choice(value):
-  # CHOICES is checked for all of them in one place, with a suggestion.
-  del value
-
-
-_FIELD_CHECKS = {
-    'architecture': _architecture,
-    'schedule': _schedule,
-    'num_steps': _whole(1),
-    'batch_size': _whole(1),
-    'model_dir': _path,
-    'data_dir': _path,
-    'num_predictions': _whole(1),
-    'eval_steps': _whole(1),
-    'peak_learning_rate': _number(0, exclusive=True),
-    'warmup_steps': _whole(0),
-    'growth_warmup_steps': _whole(0),
-    'weight_decay_rate': _number(0),
-    'gradient_clip_norm': _number(0),
-    'noise_scale': _number(0),
-    'output_dropout': _number(0, 1),
-    'attention_dropout': _number(0, 1),
-    'initializer_stddev': _number(0, exclusive=True),
-    'use_next_sentence': _truth,
-    'jit_compile': _truth,
-    'steps_per_execution': _whole(1),
-    'tpu': _text,
-    'num_replicas': _whole(1, optional=True),
-    'log_interval_steps': _whole(1),
-    'checkpoint_interval_steps': _whole(1),
-    'max_checkpoints_to_keep': _whole(1),
-    'seed': _whole(0),
-    'deterministic': _truth,
-    'vocab_sha256': _text,
-    **{name: _choice for name in CHOICES},
-}

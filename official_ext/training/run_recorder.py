@@ -11,8 +11,8 @@ import tensorflow as tf
 import tf_keras
 import tqdm
 
-from official_ext.growth import Architecture
 from official_ext.modeling import non_finite
+from official_ext.schedules import ResolvedStage
 from official_ext.training import progressive_growth
 from official_ext.training import run_directory
 from official_ext.training.checkpoints import RunCheckpoints
@@ -32,8 +32,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
     directory: where the records go.
     checkpoints: where the checkpoints go.
     evaluate: held-out evaluation.
-    tokens_per_step: tokens of a global batch, before any pooling.
-    flops_per_step: training FLOPs of one step of an architecture.
+    batch_size: sequences of a global batch.
+    flops_per_step: training FLOPs of one step of a stage.
     log_interval_steps: steps a line of metrics.
     checkpoint_interval_steps: steps a checkpoint, a multiple of the former.
     config_text: shown in TensorBoard.
@@ -43,8 +43,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
   """
 
   def __init__(self, directory: RunDirectory, checkpoints: RunCheckpoints,
-               evaluate: HeldOutEvaluation, *, tokens_per_step: int,
-               flops_per_step: Callable[[Architecture], float],
+               evaluate: HeldOutEvaluation, *, batch_size: int,
+               flops_per_step: Callable[[ResolvedStage], float],
                log_interval_steps: int, checkpoint_interval_steps: int,
                config_text: str,
                wall_seconds: float = 0.0, train_flops: float = 0.0,
@@ -53,7 +53,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._directory = directory
     self._checkpoints = checkpoints
     self._evaluate = evaluate
-    self._tokens_per_step = tokens_per_step
+    self._batch_size = batch_size
     self._flops_per_step = flops_per_step
     self._log_interval_steps = log_interval_steps
     self._checkpoint_interval_steps = checkpoint_interval_steps
@@ -91,8 +91,9 @@ class RunRecorder(tf_keras.callbacks.Callback,
           for split in ('train', 'eval')}
       with self._writers['train'].as_default(step=step):
         tf.summary.text('config', f'```\n{self._config_text}\n```')
-    if not step:
-      # So that a fault in the first interval finds something to go back to.
+    if not step and not self._growth.records:
+      # So that a fault in the first interval finds something to go back to;
+      # a growth has saved already.
       self._save()
     self._interval_start = self._clock()
 
@@ -137,7 +138,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._writers = {}
 
   def before_growth(self, step: int) -> None:
-    stage = self._growth.stages[self._growth.stage.index - 1]
+    stage = self._growth.ending_stage
     if step > self._logged_step:
       self._log_training(stage)
     self._loss_before = self._log_evaluation('before_growth', stage)['loss']
@@ -167,9 +168,9 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self.model.reset_metrics()
     seconds = self._clock() - self._interval_start
     steps = step - self._logged_step
-    self._train_flops += steps * self._flops_per_step(stage.architecture)
+    self._train_flops += steps * self._flops_per_step(stage)
     record = self._position(stage) | {'split': 'train'} | metrics | {
-        'learning_rate': learning_rate} | self._speed(seconds, steps)
+        'learning_rate': learning_rate} | self._speed(stage, seconds, steps)
     self._write(record)
     self._bar.set_postfix_str(
         f'{stage.name} loss {metrics["loss"]:.3f} '
@@ -179,7 +180,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._logged_step = step
     self._interval_start = self._clock()
 
-  def _speed(self, seconds: float, steps: int) -> dict[str, float | None]:
+  def _speed(self, stage: ResolvedStage, seconds: float, steps: int
+             ) -> dict[str, float | None]:
     """Step time and throughput of an interval, without what was tracing."""
     tracing = dataclasses.replace(self._growth.tracing)
     tracing_seconds = tracing.seconds - self._counted_tracing.seconds
@@ -189,8 +191,10 @@ class RunRecorder(tf_keras.callbacks.Callback,
       return {'step_seconds': None, 'tokens_per_second': None,
               'tracing_seconds': tracing_seconds}
     step_seconds = (seconds - tracing_seconds) / timed_steps
+    # Before any pooling.
+    tokens = self._batch_size * stage.architecture.sequence_length
     return {'step_seconds': step_seconds,
-            'tokens_per_second': self._tokens_per_step / step_seconds,
+            'tokens_per_second': tokens / step_seconds,
             'tracing_seconds': tracing_seconds}
 
   def _log_evaluation(self, moment: str, stage=None, **more: float
@@ -201,8 +205,9 @@ class RunRecorder(tf_keras.callbacks.Callback,
         self._position(stage) | {'split': 'eval', 'moment': moment} | metrics)
     return metrics
 
-  def _position(self, stage) -> dict[str, Any]:
-    return {'step': self._growth.step, 'stage': stage.index,
+  def _position(self, stage: ResolvedStage) -> dict[str, Any]:
+    # Before the first growth of all there is only what the run starts from.
+    return {'step': self._growth.step, 'stage': max(0, stage.index),
             'stage_name': stage.name,
             'wall_seconds': round(self._clock() - self._session_start, 3),
             'train_flops': self._train_flops}
@@ -232,7 +237,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
     total = self._growth.stages[-1].end_step
     line = (f'step {record["step"]}/{total} {record["stage_name"]} '
             f'loss {record["loss"]:.4f} '
-            f'accuracy {record["masked_lm_accuracy"]:.4f}')
+            f'accuracy {accuracy(record):.4f}')
     if record['step_seconds'] is None:
       return line
     left = (total - record['step']) * record['step_seconds']
@@ -248,6 +253,11 @@ class RunRecorder(tf_keras.callbacks.Callback,
         f'{what} step {step}; the newest checkpoint, of step '
         f'{self._saved_step}, is from before. Lower peak_learning_rate or '
         'gradient_clip_norm and run again to go on from there.')
+
+
+def accuracy(record: dict[str, Any]) -> float:
+  """The share of the predicted tokens that were right, whatever the model."""
+  return record.get('masked_lm_accuracy', record.get('causal_lm_accuracy'))
 
 
 def _is_due(step: int, last: int, interval: int) -> bool:

@@ -12,7 +12,7 @@ from official.modeling.optimization import legacy_adamw
 import tensorflow as tf
 import tf_keras
 
-from official_ext.training.run_config import CHOICES
+from official_ext.training.config_fields import CHOICES
 
 OPTIMIZERS = CHOICES['optimizer']
 # Biases and LayerNorms, under the names that Model Garden gives them.

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from official_ext.training.run_config import CHOICES
+from official_ext.training.config_fields import CHOICES
 
 STRATEGIES = CHOICES['strategy']
 

@@ -10,6 +10,7 @@ from official_ext.analysis import flops
 from official_ext.analysis import quantities
 from official_ext.analysis import report
 from official_ext.analysis import run_summary
+from official_ext.schedules import ResolvedStage
 import pytest
 
 from tests.analysis import synthetic_run
@@ -58,7 +59,10 @@ def test_page_of_a_finished_run_holds_all_that_it_needs(run):
   # 1.2k steps: 240 + 240 + 360 + 360 at .09, .14, .24 and .42 seconds.
   speedup = 1200 * 0.42 / (240 * (0.09 + 0.14) + 360 * (0.24 + 0.42)) - 1
   assert f'{100 * speedup:+.0f} % speed-up in walltime' in words
-  stages = run_summary.read_run(str(run)).stages
+  stages = [
+      ResolvedStage(stage.index, stage.name, stage.start_step, stage.end_step,
+                    stage.architecture)
+      for stage in run_summary.read_run(str(run)).stages]
   assert (f'{100 * flops.schedule_speedup(stages, 20):+.0f} % speed-up in FLOPs'
           in words)
   assert '5.8 %' in words                       # the most frequent token
@@ -70,8 +74,8 @@ def test_page_of_a_finished_run_holds_all_that_it_needs(run):
 def test_stage_table(run):
   report.write_report(str(run))
   words = _words(run / 'report.html')
-  for row in ('1 quarter 240 1 512 75 ', '2 half 240 2 512 75 ',
-              '3 treated 360 4 512 75 ', '4 full 360 4 1,024 128 5.50 M'):
+  for row in ('1 quarter 240 1 256 512 75 ', '2 half 240 2 256 512 75 ',
+              '3 treated 360 4 256 512 75 ', '4 full 360 4 256 1,024 128 5.50 M'):
     assert row in words
   # The median is above the slow intervals at steps 200, 400, ..., 1200.
   for step_time in ('90.0 ms', '140 ms', '240 ms', '420 ms'):

@@ -58,7 +58,7 @@ def main(tmp_path: str, run_name: str, moment: str, step: str) -> None:
       model_dir=os.path.join(tmp_path, run_name),
       log_interval_steps=2, checkpoint_interval_steps=2,
       optimizer_growth='transfer')
-  pretrain(config, config_text='', flops_per_step=lambda _: 1.0)
+  pretrain(config, config_text='', flops_per_step=lambda *_: 1.0)
 
 
 if __name__ == '__main__':

@@ -31,7 +31,7 @@ def small_config(path, **changes):
 
 def train(config):
   return pretrain(config, config_text='# resolved\n', flops_per_step=(
-      lambda architecture: 10.0 * architecture.num_layers))
+      lambda stage, _: 10.0 * stage.architecture.num_layers))
 
 
 @pytest.fixture(scope='module')
@@ -176,7 +176,7 @@ def test_ruined_weights_are_not_saved_though_the_loss_is_finite(tmp_path):
 def test_batch_that_replicas_cannot_share_is_refused(tmp_path, mirrored):
   with pytest.raises(ValueError, match='batch_size 7 is not divisible by 2'):
     pretrain(small_config(tmp_path, batch_size=7), config_text='',
-             flops_per_step=lambda _: 1.0,
+             flops_per_step=lambda *_: 1.0,
              strategy=mirrored)
 
 
@@ -184,4 +184,4 @@ def test_compiling_for_several_cpus_is_refused(tmp_path, mirrored):
   with pytest.raises(ValueError, match='jit_compile is True, but the 2 replicas '
                      'are CPUs, .*; set jit_compile = False or'):
     pretrain(small_config(tmp_path, jit_compile=True), config_text='',
-             flops_per_step=lambda _: 1.0, strategy=mirrored)
+             flops_per_step=lambda *_: 1.0, strategy=mirrored)

@@ -14,7 +14,7 @@ from official_ext.schedules import compound_grow
 from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import scratch
 from official_ext.schedules import Stage
-from official_ext.training import run_config
+from official_ext.training import config_fields
 from official_ext.training.run_config import PretrainConfig
 
 ARCHITECTURE = Architecture(
@@ -48,7 +48,7 @@ def test_every_field_is_documented_and_checked():
   names = [field.name for field in dataclasses.fields(PretrainConfig)]
   for name in names:
     assert f'    {name}: ' in PretrainConfig.__doc__, name
-    assert run_config.field_mistakes({name: object()}), name
+    assert config_fields.field_mistakes({name: object()}), name
 
 
 @pytest.mark.parametrize('name, value, message', [
@@ -58,7 +58,7 @@ def test_every_field_is_documented_and_checked():
     ('batch_size', True,
      'batch_size is True; give a whole number of at least 1'),
     ('num_predictions', '3',
-     "num_predictions is '3'; give a whole number of at least 1"),
+     "num_predictions is '3'; give a whole number of at least 0"),
     ('eval_steps', 0, 'eval_steps is 0; give a whole number of at least 1'),
     ('warmup_steps', -1,
      'warmup_steps is -1; give a whole number of at least 0'),
@@ -90,8 +90,8 @@ def test_every_field_is_documented_and_checked():
      "mean 'mixed_bfloat16'?"),
     ('query_pool_type', 3, "query_pool_type is 3, not one of 'mean', 'max'"),
     ('optimizer_growth', 'keep',
-     "optimizer_growth is 'keep', not one of 'reset', 'transfer'; known: reset, "
-     'transfer'),
+     "optimizer_growth is 'keep', not one of 'reset', 'transfer', 'continue'; "
+     'known: continue, reset, transfer'),
     ('strategy', 'miror',
      "strategy is 'miror', not one of 'one_device', 'mirrored', 'multi_worker', "
      "'tpu'; did you mean 'mirrored'?"),
@@ -111,8 +111,8 @@ def test_a_wrong_field(name, value, message):
     ({'architecture': ARCHITECTURE.replace(ffn_sharing=2),
       'schedule': scratch()},
      'architecture is a treated one; the target has query_pool_size and '
-     'ffn_sharing 1 and no ffn_rank: treatments belong to the stages of the '
-     'schedule'),
+     'ffn_sharing 1, no ffn_rank and no norm_source_size: treatments belong to '
+     'the stages of the schedule'),
     ({'architecture': ARCHITECTURE.replace(sequence_length=12)},
      'architecture has sequence_length 12 but max_positions 24; a run trains all '
      'positions: leave sequence_length out and set max_positions to the length'),

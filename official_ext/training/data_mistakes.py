@@ -1,0 +1,129 @@
+"""What keeps a data directory from feeding a run."""
+
+from collections.abc import Mapping
+import hashlib
+import os
+from typing import Any
+
+from official_ext.data.manifest import Manifest
+from official_ext.mistakes import one_line
+
+_OBJECTIVES = {'bert': 'masked_lm', 'gpt': 'causal_lm'}
+
+
+def data_mistakes(config: Any, manifest: Manifest, wrong: set[str]
+                  ) -> list[str]:
+  """Lists what is wrong with `data_dir` for a run.
+
+  Args:
+    config: a `PretrainConfig`.
+    manifest: of `config.data_dir`.
+    wrong: fields of `config` that are wrong by themselves, and not to be used.
+  """
+  wanted = _OBJECTIVES[config.architecture.family]
+  if manifest.objective != wanted:
+    return [
+        f'data: objective is {manifest.objective} in the manifest of '
+        f'{config.data_dir}, but a {config.architecture.family.upper()} is '
+        f'trained with {wanted}; prepare the data with --objective {wanted}']
+  found = []
+  pairs = (
+      ('seq_length', 'sequence_length', config.architecture.sequence_length,
+       'model.max_positions'),
+      ('max_predictions_per_seq', 'num_predictions', config.num_predictions,
+       'train.num_predictions'),
+      ('vocab_size', 'vocab_size', config.architecture.vocab_size,
+       'model.vocab_size'),
+  )
+  for in_data, in_model, wanted, setting in pairs:
+    stored = getattr(manifest, in_data)
+    if stored != wanted:
+      found.append(
+          f'data: {in_data} is {stored} in the manifest of {config.data_dir}, '
+          f'but {in_model} is {wanted} in the model; set {setting} to '
+          f'{stored} or prepare the data again')
+  if config.vocab_sha256 and manifest.vocab_sha256 != config.vocab_sha256:
+    found.append(
+        f'data: the vocabulary of {config.data_dir} has the hash '
+        f'{manifest.vocab_sha256}, but vocab_sha256 is {config.vocab_sha256}; '
+        'use the data that the hash came from')
+  vocabulary = os.path.join(config.data_dir or '', 'vocab.txt')
+  if os.path.isfile(vocabulary):
+    with open(vocabulary, 'rb') as file:
+      actual = hashlib.sha256(file.read()).hexdigest()
+    if actual != manifest.vocab_sha256:
+      found.append(
+          f'data: {vocabulary} has the hash {actual}, but its manifest says '
+          f'{manifest.vocab_sha256}; the file was changed after the records '
+          'were written: prepare the data again')
+  examples = {
+      name: manifest.splits[name].examples if name in manifest.splits else 0
+      for name in ('train', 'eval')}
+  if 'batch_size' not in wrong and examples['train'] < config.batch_size:
+    found.append(
+        f'data: {config.data_dir} has {examples["train"]} examples to train on, '
+        f'fewer than batch_size {config.batch_size}; prepare more text or use a '
+        'smaller batch')
+  if not examples['eval']:
+    found.append(
+        f'data: {config.data_dir} has no held-out examples; prepare more text')
+  return found
+
+
+def stage_data_mistakes(config: Any, manifest: Manifest | None) -> list[str]:
+  """Lists what is wrong with `stage_data_dirs` for the stages of a sound run.
+
+  Args:
+    config: a `PretrainConfig`.
+    manifest: of `config.data_dir`; None leaves the contents unchecked.
+  """
+  found, by_length = [], {}
+  for path in config.stage_data_dirs:
+    try:
+      short = Manifest.read(path)
+    except (OSError, ValueError) as error:
+      found.append(f'stage_data_dirs: {one_line(error).rstrip(".")}')
+      continue
+    if short.seq_length in by_length:
+      found.append(
+          f'stage_data_dirs: {path} and {by_length[short.seq_length]} both hold '
+          f'sequences of {short.seq_length} tokens; drop one')
+    by_length[short.seq_length] = path
+    if manifest is not None:
+      found += _differences(path, short, config.data_dir, manifest)
+  if found:
+    return found
+  lengths = {stage.architecture.sequence_length: stage.name
+             for stage in config.resolve()}
+  full = config.architecture.sequence_length
+  for length, name in lengths.items():
+    if length != full and length not in by_length:
+      found.append(
+          f'stage_data_dirs: no data of {length} tokens for stage {name!r}; '
+          f'prepare the text with --seq_length {length} and the same '
+          '--vocab_file, and add the directory')
+  for length, path in by_length.items():
+    if length not in lengths or length == full:
+      found.append(
+          f'stage_data_dirs: no shorter stage reads the sequences of {length} '
+          f'tokens of {path}; drop it')
+  return found
+
+
+def stage_manifests(config: Any, manifest: Manifest
+                    ) -> Mapping[int, tuple[str, Manifest]]:
+  """Tokens a sequence -> (data directory, its manifest)."""
+  manifests = {manifest.seq_length: (config.data_dir, manifest)}
+  for path in config.stage_data_dirs:
+    short = Manifest.read(path)
+    manifests[short.seq_length] = (path, short)
+  return manifests
+
+
+def _differences(path: str, short: Manifest, data_dir: str, manifest: Manifest
+                 ) -> list[str]:
+  return [
+      f'stage_data_dirs: {name} of {path} is {getattr(short, name)}, of '
+      f'{data_dir} {getattr(manifest, name)}; prepare both alike'
+      for name in ('vocab_sha256', 'objective')
+      if getattr(short, name) != getattr(manifest, name)]
