@@ -2,6 +2,8 @@
 
   python -m official_ext.export_model --model_dir=runs/quickstart/model \\
       --try='The function returns a [MASK].'
+
+A GPT's strings are continued: --try='The function returns'.
 """
 
 import sys
@@ -9,7 +11,6 @@ import sys
 from absl import flags
 
 from official_ext.command import run_command
-from official_ext.export import SIGNATURES
 from official_ext.export import TOP_K
 
 _MODEL_DIR = flags.DEFINE_string(
@@ -18,37 +19,45 @@ _OUTPUT_DIR = flags.DEFINE_string(
     'output_dir', None, 'Where the numbered versions go; '
     '<model_dir>/saved_model if not given.')
 _SIGNATURE_NAMES = flags.DEFINE_list(
-    'signatures', list(SIGNATURES), 'serving_default: strings in, fillings of each '
-    '[MASK] out; token_ids: ids in, logits out; embed: strings in, vectors out.')
+    'signatures', None, 'All of the model\'s family if not given. BERT: '
+    'serving_default: strings in, fillings of each [MASK] out; token_ids: ids '
+    'in, logits out; embed: strings in, vectors out. GPT: next_token_logits: ids '
+    'in, logits of the next token out; next_token: strings in, likeliest next '
+    'pieces out; generate: strings in, continued strings out.')
 _TOP_K = flags.DEFINE_integer(
-    'top_k', TOP_K, 'Fillings that serving_default offers for a [MASK].')
+    'top_k', TOP_K, 'Fillings that serving_default offers for a [MASK]; pieces '
+    'that next_token offers.')
 _MAX_MASKS = flags.DEFINE_integer(
     'max_masks', None, 'Masks of one string that are filled; as many as '
     'sequences had room for in training if not given.')
 _ALLOW_UNFINISHED = flags.DEFINE_bool(
     'allow_unfinished', False, 'Export a run that has steps to go, as it is.')
 _TRY = flags.DEFINE_multi_string(
-    'try', [], 'A text with [MASK] in it, to be filled through the SavedModel '
-    'once it is written. May be repeated.')
+    'try', [], 'A text with [MASK] in it, or for a GPT the beginning of a text, '
+    'to be filled or continued through the SavedModel once it is written. May '
+    'be repeated.')
 
 
 def main() -> None:
-  """Exports, and fills the texts to try."""
-  if _TRY.value and 'serving_default' not in _SIGNATURE_NAMES.value:
+  """Exports, and fills or continues the texts to try."""
+  names = _SIGNATURE_NAMES.value
+  if _TRY.value and names is not None and not {
+      'serving_default', 'generate'} & set(names):
     raise ValueError(
-        '--try needs the signature serving_default; add it to --signatures.')
+        '--try needs the signature serving_default of a BERT or generate of a '
+        'GPT; add it to --signatures.')
   # Imported here so that --help comes at once.
-  from official_ext.export.filled_masks import filled_masks_table
   from official_ext.export.saved_model import export_saved_model
+  from official_ext.export.trial import try_texts
 
   version_dir = export_saved_model(
-      _MODEL_DIR.value, _OUTPUT_DIR.value, signatures=_SIGNATURE_NAMES.value,
+      _MODEL_DIR.value, _OUTPUT_DIR.value, signatures=names,
       top_k=_TOP_K.value, max_masks=_MAX_MASKS.value,
       allow_unfinished=_ALLOW_UNFINISHED.value,
       warn=lambda line: print(f'warning: {line}', file=sys.stderr))
   print(f'SavedModel: {version_dir}')
   if _TRY.value:
-    print('\n' + filled_masks_table(version_dir, _TRY.value))
+    print('\n' + try_texts(version_dir, _TRY.value))
 
 
 if __name__ == '__main__':

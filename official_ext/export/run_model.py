@@ -11,24 +11,29 @@ import tf_keras
 from official_ext.data.tokenizer import build_tokenizer
 from official_ext.data.tokenizer import Tokenizer
 from official_ext.growth.architecture import Architecture
+from official_ext.modeling import build_pretrainer
 from official_ext.modeling import GrowingBertPretrainer
+from official_ext.modeling import GrowingGptPretrainer
 from official_ext.training import run_directory
 from official_ext.training.checkpoints import read_position
 from official_ext.training.checkpoints import RunCheckpoints
 
+Pretrainer = GrowingBertPretrainer | GrowingGptPretrainer
+
 
 @dataclasses.dataclass(frozen=True)
 class RunModel:
-  """A trained model and the tokenizer it was trained with.
+  """A trained model of either family and the tokenizer it was trained with.
 
   Attributes:
     model: in float32, its queries not pooled.
     tokenizer: the one that made the training data.
     vocabulary_file: its pieces, one a line.
-    num_predictions: masked tokens a sequence had room for in training.
+    num_predictions: masked tokens a sequence had room for in training; 0 for a
+      GPT.
   """
 
-  model: GrowingBertPretrainer
+  model: Pretrainer
   tokenizer: Tokenizer
   vocabulary_file: str
   num_predictions: int
@@ -86,11 +91,12 @@ def load_run_model(model_dir: str, *, allow_unfinished: bool = False,
 
 
 def _restore(architecture: Architecture, schedule: dict, checkpoint: str
-             ) -> GrowingBertPretrainer:
+             ) -> Pretrainer:
+  options = {}
+  if architecture.family == 'bert':
+    options['use_next_sentence'] = schedule['model']['use_next_sentence']
   with _full_precision():
-    model = GrowingBertPretrainer(
-        architecture,
-        use_next_sentence=schedule['model']['use_next_sentence'])
+    model = build_pretrainer(architecture, **options)
   status = tf.train.Checkpoint(
       model=model, **model.checkpoint_items).read(checkpoint)
   # The optimizer's state stays behind; every weight must be there.

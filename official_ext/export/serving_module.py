@@ -1,4 +1,4 @@
-"""What is served: three signatures over the variables of a pre-trained model.
+"""What is served of a BERT: three signatures over its variables.
 
 The module holds variables, one lookup table and traced functions, but no Keras
 object, so that whatever loads it needs tensorflow and tensorflow_text only.
@@ -12,6 +12,7 @@ import tensorflow as tf
 from official_ext.data.tokenizer import Tokenizer
 from official_ext.export import masked_text
 from official_ext.export import TOP_K
+from official_ext.export.piece_table import piece_table
 from official_ext.modeling import weights
 
 _Outputs = dict[str, tf.Tensor]
@@ -40,11 +41,7 @@ class ServingModule(tf.Module):
                top_k: int = TOP_K):
     super().__init__(name='pretrained_bert')
     self.variables_by_name = weights.named_variables(model)
-    self._pieces = tf.lookup.StaticHashTable(
-        tf.lookup.TextFileInitializer(
-            vocabulary_file, tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER,
-            tf.string, tf.lookup.TextFileIndex.WHOLE_LINE),
-        default_value='[UNK]')
+    self._pieces = piece_table(vocabulary_file)
 
     def encode(text):
       return masked_text.encode(
