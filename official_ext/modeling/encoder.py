@@ -1,25 +1,31 @@
-"""A BERT encoder with the low-cost treatments of CompoundGrow."""
+"""A BERT encoder with the treatments of its stages, that runs in part too."""
 
 from typing import Any
 
 import tensorflow as tf, tf_keras
 
-from official.modeling import tf_utils
 from official.nlp.modeling import networks
 
 from official_ext.growth.architecture import Architecture
+from official_ext.modeling import activations
+from official_ext.modeling import encoder_block
 from official_ext.modeling import query_pooling
+from official_ext.modeling import weighted_norm
+
+
+_STOCK_NORM_EPSILON = 1e-12
 
 
 @tf_keras.utils.register_keras_serializable(package='official_ext')
 class GrowingBertEncoder(networks.BertEncoderV2):
-  """`BertEncoderV2` with pooled queries and a shared feed-forward block.
+  """`BertEncoderV2` with the treatments of `Architecture`.
 
-  Untreated (`query_pool_size == ffn_sharing == 1`) it is a `BertEncoderV2`:
-  same variables, same names, same call.
+  Untreated it is a `BertEncoderV2`: same variables, same names, same call.
 
   *FFN sharing* by k (CompoundGrow, section 3.2) stores `inner_dim / k` inner
-  units; the blocks are Model Garden's own, only narrower.
+  units; the blocks are Model Garden's own, only narrower. A *factorised*
+  feed-forward block and *weighted LayerNorms* are those of
+  `GrowingEncoderBlock`.
 
   *Pooled queries* (section 3.1) shorten the sequence after layer 0, see
   `query_pooling`. The call then also reads `masked_lm_positions`, and its
@@ -36,6 +42,10 @@ class GrowingBertEncoder(networks.BertEncoderV2):
     query_pool_type: 'mean' or 'max'.
     ffn_sharing: divisor of `inner_dim`.
     inner_dim: inner units of the *untreated* feed-forward block.
+    ffn_rank: rank of a factorised feed-forward block; None does not factorise.
+    norm_epsilon: added to the variance in every LayerNorm.
+    norm_source_size: see `WeightedLayerNormalization`; None means ordinary
+      LayerNorms.
     **kwargs: those of `BertEncoderV2`.
 
   Raises:
@@ -51,6 +61,9 @@ class GrowingBertEncoder(networks.BertEncoderV2):
       query_pool_type: str = 'mean',
       ffn_sharing: int = 1,
       inner_dim: int = 3072,
+      ffn_rank: int | None = None,
+      norm_epsilon: float = _STOCK_NORM_EPSILON,
+      norm_source_size: int | None = None,
       **kwargs):
     for name, value in (('query_pool_size', query_pool_size),
                         ('ffn_sharing', ffn_sharing)):
@@ -78,6 +91,30 @@ class GrowingBertEncoder(networks.BertEncoderV2):
     self._query_pool_size = query_pool_size
     self._query_pool_type = query_pool_type
     self._ffn_sharing = ffn_sharing
+    self._ffn_rank = ffn_rank
+    self._norm_epsilon = norm_epsilon
+    self._norm_source_size = norm_source_size
+    self.norm_annealing = (
+        None if norm_source_size is None else weighted_norm.NormAnnealing())
+    self._treat_layers()
+
+  def _treat_layers(self):
+    """Puts other layers, none of them built yet, in the place of stock ones."""
+    if (self._ffn_rank is None and self._norm_source_size is None
+        and self._norm_epsilon == _STOCK_NORM_EPSILON):
+      return
+    self._embedding_norm_layer.epsilon = self._norm_epsilon
+    self._embedding_norm_layer = weighted_norm.norm_like(
+        self._embedding_norm_layer, self._norm_source_size,
+        self.norm_annealing)
+    self._transformer_layers = [
+        encoder_block.GrowingEncoderBlock(
+            ffn_rank=self._ffn_rank, norm_source_size=self._norm_source_size,
+            norm_annealing=self.norm_annealing,
+            **{**layer.get_config(), 'norm_epsilon': self._norm_epsilon})
+        for layer in self._transformer_layers]
+    # Last again, so that variables come in the order of a stock encoder.
+    self._pooler_layer = self._pooler_layer
 
   @classmethod
   def from_architecture(
@@ -110,10 +147,6 @@ class GrowingBertEncoder(networks.BertEncoderV2):
           f'{architecture.num_heads} does not make hidden_size '
           f'{architecture.hidden_size}; BertEncoderV2 always uses heads of '
           f'hidden_size // num_heads = {expected}, leave head_size out.')
-    if architecture.ffn_rank is not None:
-      raise ValueError(
-          f'ffn_rank is {architecture.ffn_rank}, but this encoder has no '
-          'factorised feed-forward block; use ffn_sharing.')
     return cls(
         architecture.vocab_size,
         query_pool_size=architecture.query_pool_size,
@@ -125,58 +158,78 @@ class GrowingBertEncoder(networks.BertEncoderV2):
         num_attention_heads=architecture.num_heads,
         max_sequence_length=architecture.max_positions,
         type_vocab_size=architecture.type_vocab_size,
-        # The tanh approximation of Model Garden's default, but by a name that
-        # survives get_config().
-        inner_activation=tf_utils.get_activation('gelu'),
+        inner_activation=activations.activation_named(architecture.activation),
+        ffn_rank=architecture.ffn_rank,
+        norm_epsilon=architecture.norm_epsilon,
+        norm_source_size=architecture.norm_source_size,
         output_dropout=output_dropout,
         attention_dropout=attention_dropout,
         initializer=tf_keras.initializers.TruncatedNormal(
             stddev=initializer_stddev),
         **kwargs)
 
-  def call(self, inputs):
+  def call(self, inputs, num_layers: int | None = None,
+           trained_layers: int | None = None):
     """Encodes a batch.
 
     Args:
       inputs: dict of `input_word_ids`, `input_mask`, `input_type_ids`, each
         `[batch, sequence]` integers, and, if queries are pooled,
         `masked_lm_positions` `[batch, predictions]` integers.
+      num_layers: how many blocks, from the bottom, are run; None means all.
+      trained_layers: how many of those, from the top, the gradient reaches;
+        None means all of them, and the embeddings.
 
     Returns:
       The dict of `BertEncoderV2`; with pooled queries also `overflow_tokens`,
       `[batch]` int32.
     """
-    if self._query_pool_size == 1:
+    if self._query_pool_size == 1 and num_layers is trained_layers is None:
       return super().call(inputs)
+    blocks = self._transformer_layers[:num_layers]
+    first_trained = (
+        None if trained_layers is None else len(blocks) - trained_layers)
 
-    word_ids = inputs['input_word_ids']
-    embeddings = self._get_embeddings(
-        word_ids, inputs['input_type_ids'],
-        inputs.get('input_word_embeddings'), None, None)
-    embeddings = self._embedding_norm_layer(embeddings)
-    embeddings = self._embedding_dropout(embeddings)
-    if self._embedding_projection is not None:
-      embeddings = self._embedding_projection(embeddings)
+    embeddings = self._embed(inputs)
+    if first_trained == 0:
+      embeddings = tf.stop_gradient(embeddings)
+    outputs = {}
+    if self._query_pool_size > 1:
+      pooled = query_pooling.pool_queries(
+          embeddings, inputs['input_mask'], inputs.get('masked_lm_positions'),
+          self._query_pool_size, self._query_pool_type)
+      outputs['overflow_tokens'] = pooled.overflow_tokens
+      # [batch, 1, keys]: broadcasts over the queries inside the softmax.
+      mask, first_mask = (
+          tf.cast(mask, embeddings.dtype)[:, tf.newaxis, :]
+          for mask in (pooled.mask, inputs['input_mask']))
+      first_inputs = [pooled.queries, embeddings, first_mask]
+    else:
+      mask = self._attention_mask_layer(embeddings, inputs['input_mask'])
+      first_inputs = [embeddings, mask]
 
-    input_mask = inputs['input_mask']
-    pooled = query_pooling.pool_queries(
-        embeddings, input_mask, inputs.get('masked_lm_positions'),
-        self._query_pool_size, self._query_pool_type)
-    # [batch, 1, keys]: broadcasts over the queries inside the softmax.
-    whole_mask = tf.cast(input_mask, embeddings.dtype)[:, tf.newaxis, :]
-    short_mask = tf.cast(pooled.mask, embeddings.dtype)[:, tf.newaxis, :]
-
-    first, *rest = self._transformer_layers
-    x = first([pooled.queries, embeddings, whole_mask])
-    encoder_outputs = [x]
-    for layer in rest:
-      x = layer([x, short_mask])
+    encoder_outputs = []
+    for index, block in enumerate(blocks):
+      if index and index == first_trained:
+        x = tf.stop_gradient(x)
+      x = block([x, mask] if index else first_inputs)
       encoder_outputs.append(x)
     return dict(
         sequence_output=x,
         pooled_output=self._pooler_layer(x[:, 0, :]),
         encoder_outputs=encoder_outputs,
-        overflow_tokens=pooled.overflow_tokens)
+        **outputs)
+
+  def _embed(self, inputs) -> tf.Tensor:
+    """The input `[batch, sequence, hidden]` of the first block."""
+    embeddings = self._get_embeddings(
+        inputs['input_word_ids'], inputs['input_type_ids'],
+        inputs.get('input_word_embeddings'), None, None)
+    embeddings = self._embedding_norm_layer(embeddings)
+    embeddings = self._embedding_dropout(embeddings)
+    if self._embedding_projection is not None:
+      embeddings = self._embedding_projection(embeddings)
+    return embeddings
 
   @property
   def query_pool_size(self) -> int:
@@ -189,4 +242,7 @@ class GrowingBertEncoder(networks.BertEncoderV2):
         'query_pool_size': self._query_pool_size,
         'query_pool_type': self._query_pool_type,
         'ffn_sharing': self._ffn_sharing,
+        'ffn_rank': self._ffn_rank,
+        'norm_epsilon': self._norm_epsilon,
+        'norm_source_size': self._norm_source_size,
     }

@@ -4,16 +4,14 @@ from collections.abc import Mapping
 
 import tensorflow as tf, tf_keras
 
-from official.modeling import tf_utils
 from official.nlp.modeling import layers
 
 from official_ext.growth.architecture import Architecture
+from official_ext.modeling.activations import activation_named
+from official_ext.modeling.encoder_block import GrowingEncoderBlock
+from official_ext.modeling.weighted_norm import norm_like
+from official_ext.modeling.weighted_norm import NormAnnealing
 
-_ACTIVATIONS = {
-    'gelu_tanh': lambda: tf_utils.get_activation('gelu'),
-    'gelu_erf': lambda: tf.nn.gelu,
-    'relu': lambda: tf_utils.get_activation('relu'),
-}
 Cache = dict[str, tf.Tensor]
 
 
@@ -36,6 +34,10 @@ class GrowingGptDecoder(tf_keras.layers.Layer):
     attention_dropout: dropout rate of the attention probabilities.
     initializer_stddev: spread of the truncated normal that fills embeddings
       and kernels.
+
+  Attributes:
+    norm_annealing: how far weighted LayerNorms are on their way to ordinary
+      ones; None if they are ordinary.
 
   Raises:
     ValueError: if the architecture is of another family.
@@ -60,6 +62,8 @@ class GrowingGptDecoder(tf_keras.layers.Layer):
       return tf_keras.initializers.TruncatedNormal(stddev=initializer_stddev)
 
     self._architecture = architecture
+    source_size = architecture.norm_source_size
+    self.norm_annealing = None if source_size is None else NormAnnealing()
     self.word_embedding = layers.OnDeviceEmbedding(
         architecture.vocab_size, architecture.hidden_size,
         initializer=initializer(), name='word_embeddings')
@@ -69,10 +73,13 @@ class GrowingGptDecoder(tf_keras.layers.Layer):
     self.embedding_dropout = tf_keras.layers.Dropout(
         output_dropout, name='embedding_dropout')
     self.transformer_layers = [
-        _Block(
+        GrowingEncoderBlock(
+            ffn_rank=architecture.ffn_rank,
+            norm_source_size=source_size,
+            norm_annealing=self.norm_annealing,
             num_attention_heads=architecture.num_heads,
             inner_dim=architecture.stored_inner_size,
-            inner_activation=_ACTIVATIONS[architecture.activation](),
+            inner_activation=activation_named(architecture.activation),
             kernel_initializer=initializer(),
             norm_first=True,
             norm_epsilon=architecture.norm_epsilon,
@@ -83,8 +90,12 @@ class GrowingGptDecoder(tf_keras.layers.Layer):
             output_last_dim=architecture.hidden_size,
             name=f'transformer/layer_{index}')
         for index in range(architecture.num_layers)]
-    # 'layer_norm' in the name keeps weight decay away.
-    self.final_norm = _norm(architecture.norm_epsilon, 'final_layer_norm')
+    self.final_norm = norm_like(
+        tf_keras.layers.LayerNormalization(
+            axis=-1, epsilon=architecture.norm_epsilon, dtype=tf.float32,
+            # 'layer_norm' in the name keeps weight decay away.
+            name='final_layer_norm'),
+        source_size, self.norm_annealing)
 
   def call(self, inputs: Mapping[str, tf.Tensor], *,
            num_layers: int | None = None, trained_layers: int | None = None
@@ -108,9 +119,10 @@ class GrowingGptDecoder(tf_keras.layers.Layer):
     mask = causal_mask(inputs['input_mask'])
     if num_layers is None:
       num_layers = self._architecture.num_layers
-    frozen_layers = 0 if trained_layers is None else num_layers - trained_layers
+    first_trained = (
+        None if trained_layers is None else num_layers - trained_layers)
     for index, layer in enumerate(self.transformer_layers[:num_layers]):
-      if index == frozen_layers > 0:
+      if index == first_trained:
         x = tf.stop_gradient(x)
       x = layer([x, mask])
     x = self.final_norm(x)
@@ -181,22 +193,3 @@ def causal_mask(input_mask: tf.Tensor) -> tf.Tensor:
   positions = tf.range(tf.shape(input_mask)[1])
   not_after = positions[:, tf.newaxis] >= positions
   return not_after & tf.not_equal(input_mask, 0)[:, tf.newaxis, :]
-
-
-class _Block(layers.TransformerEncoderBlock):
-  """Model Garden's block, which also computes in float64 if all else does."""
-
-  def build(self, input_shape):
-    super().build(input_shape)
-    self._attention_layer_norm = _norm(
-        self._norm_epsilon, self._attention_layer_norm.name)
-    self._attention_layer_norm_kv = self._attention_layer_norm
-    self._output_layer_norm = _norm(
-        self._norm_epsilon, self._output_layer_norm.name)
-
-
-def _norm(epsilon: float, name: str) -> tf_keras.layers.LayerNormalization:
-  # Of the variables' width: float32 also where products are narrower.
-  dtype = tf_keras.mixed_precision.global_policy().variable_dtype
-  return tf_keras.layers.LayerNormalization(
-      axis=-1, epsilon=epsilon, dtype=dtype, name=name)

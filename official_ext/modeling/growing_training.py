@@ -6,6 +6,7 @@ import tensorflow as tf, tf_keras
 
 from official_ext.modeling import dropout_state
 from official_ext.modeling import non_finite
+from official_ext.modeling.weighted_norm import NormAnnealing
 
 
 class GrowingTraining:
@@ -50,6 +51,26 @@ class GrowingTraining:
   def update_metrics(self, features, outputs, *sums) -> None:
     """Adds one batch, with its `loss_sums`, to the metrics."""
     raise NotImplementedError
+
+  @property
+  def norm_annealing(self) -> NormAnnealing | None:
+    """What takes weighted LayerNorms to ordinary ones; None if there are none."""
+    return None
+
+  def set_norm_annealing(self, num_steps: int) -> None:
+    """Makes the weighted LayerNorms ordinary within so many training steps.
+
+    Args:
+      num_steps: counted from the growth, and so by checkpoints.
+
+    Raises:
+      ValueError: there are no weighted LayerNorms.
+    """
+    if self.norm_annealing is None:
+      raise ValueError(
+          f'set_norm_annealing: {num_steps} steps, but norm_source_size is None '
+          'and LayerNorms are ordinary already; leave the call out.')
+    self.norm_annealing.num_steps.assign(num_steps)
 
   def _start_training(
       self, *, gradient_clip_norm: float, dropout_seed: int) -> None:
@@ -128,6 +149,8 @@ class GrowingTraining:
         experimental_aggregate_gradients=False)
     self.non_finite_watch.update(
         replica_context.all_reduce(tf.distribute.ReduceOp.SUM, loss))
+    if self.norm_annealing is not None:
+      self.norm_annealing.advance()
     self.update_metrics(features, outputs, *sums)
     return {metric.name: metric.result() for metric in self.metrics}
 

@@ -6,15 +6,16 @@ from typing import Any
 
 import tensorflow as tf, tf_keras
 
-from official.modeling import tf_utils
 from official.nlp.modeling import layers
 from official.nlp.modeling import models
 from official.nlp.modeling import networks
 
 from official_ext.growth.architecture import Architecture
+from official_ext.modeling import activations
 from official_ext.modeling import encoder as encoder_lib
 from official_ext.modeling import growing_training
 from official_ext.modeling import losses
+from official_ext.modeling import weighted_norm
 
 NEXT_SENTENCE = 'next_sentence'
 
@@ -97,12 +98,25 @@ class GrowingBertPretrainer(
     # alive, and in checkpoints, after they have been replaced.
     self._config = {}
     hidden = self.encoder_network(self.encoder_network.inputs)
-    self.masked_lm(
-        hidden['sequence_output'],
-        masked_positions=self.inputs['masked_lm_positions'])
+    self._build_masked_lm(hidden['sequence_output'])
     for head in self.classification_heads:
       head(hidden['sequence_output'])
     super()._finish_network()
+
+  def _build_masked_lm(self, sequence_output):
+    def build():
+      self.masked_lm(
+          sequence_output, masked_positions=self.inputs['masked_lm_positions'])
+
+    build()
+    # It can be told neither epsilon nor statistics.
+    self.masked_lm.layer_norm.epsilon = self.architecture.norm_epsilon
+    norm = weighted_norm.norm_like(
+        self.masked_lm.layer_norm, self.architecture.norm_source_size,
+        self.norm_annealing)
+    if norm is not self.masked_lm.layer_norm:
+      self.masked_lm.layer_norm = norm
+      build()
 
   def replace_architecture(self, architecture: Architecture) -> None:
     """Replaces encoder and heads by fresh ones; the old are released.
@@ -129,30 +143,36 @@ class GrowingBertPretrainer(
     self._remake_functions()
     self._finish_network()
 
-  def call(self, inputs):
+  def call(self, inputs, num_layers: int | None = None,
+           trained_layers: int | None = None):
     """Predicts the masked tokens and the order of the sentences.
 
     Args:
       inputs: what the encoder takes; `masked_lm_positions` are
         `[batch, predictions]` integers.
+      num_layers: see `GrowingBertEncoder`.
+      trained_layers: see `GrowingBertEncoder`.
 
     Returns:
       The encoder's outputs, `mlm_logits` `[batch, predictions, vocab]` if there
       are positions, and `next_sentence` `[batch, 2]`.
     """
-    if self.encoder_network.query_pool_size == 1:
+    if (self.encoder_network.query_pool_size == 1
+        and num_layers is trained_layers is None):
       return super().call(inputs)
-    outputs = self.encoder_network(inputs)
+    outputs = self.encoder_network(
+        inputs, num_layers=num_layers, trained_layers=trained_layers)
     sequence_output = outputs['sequence_output']
     positions = inputs.get('masked_lm_positions')
     if positions is not None:
-      # The masked rows are the last ones of the short sequence, in order.
-      num_rows = tf.shape(sequence_output)[1]
-      num_predictions = positions.shape[1] or tf.shape(positions)[1]
-      rows = tf.range(num_rows - num_predictions, num_rows)
+      if self.encoder_network.query_pool_size > 1:
+        # The masked rows are the last ones of the short sequence, in order.
+        num_rows = tf.shape(sequence_output)[1]
+        num_predictions = positions.shape[1] or tf.shape(positions)[1]
+        rows = tf.range(num_rows - num_predictions, num_rows)
+        positions = tf.zeros_like(positions, tf.int32) + rows
       outputs['mlm_logits'] = self.masked_lm(
-          sequence_output,
-          masked_positions=tf.zeros_like(positions, tf.int32) + rows)
+          sequence_output, masked_positions=positions)
     for head in self.classification_heads:
       outputs[head.name] = head(sequence_output)
     return outputs
@@ -160,8 +180,13 @@ class GrowingBertPretrainer(
   def forward(self, features, training, *, num_layers=None,
               trained_layers=None):
     """See `GrowingTraining`."""
-    del num_layers, trained_layers
-    return self(features, training=training)
+    return self(features, training=training, num_layers=num_layers,
+                trained_layers=trained_layers)
+
+  @property
+  def norm_annealing(self) -> weighted_norm.NormAnnealing | None:
+    """See `GrowingTraining`."""
+    return self.encoder_network.norm_annealing
 
   def comparison_logits(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """Masked-LM logits of the whole sequence, dropout off.
@@ -246,7 +271,7 @@ def _parts(
           attention_dropout=attention_dropout,
           query_pool_type=query_pool_type,
           initializer_stddev=initializer_stddev),
-      mlm_activation=tf_utils.get_activation('gelu'),
+      mlm_activation=activations.activation_named(architecture.activation),
       mlm_initializer=initializer(),
       classification_heads=heads)
 

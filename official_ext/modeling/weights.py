@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf, tf_keras
 
+from official_ext.modeling.factorized_dense import FactorizedDense
+
 # pylint: disable=protected-access
 
 
@@ -171,6 +173,10 @@ def write_moments(
 
 
 def _dense(prefix: str, layer: Any) -> dict[str, tf.Variable]:
+  if isinstance(layer, FactorizedDense):
+    return {f'{prefix}/kernel_in': layer.kernel_in,
+            f'{prefix}/kernel_out': layer.kernel_out,
+            f'{prefix}/bias': layer.bias}
   return {f'{prefix}/kernel': layer.kernel, f'{prefix}/bias': layer.bias}
 
 
