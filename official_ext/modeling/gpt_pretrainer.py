@@ -10,6 +10,7 @@ from official_ext.growth.architecture import Architecture
 from official_ext.modeling import gpt_decoder
 from official_ext.modeling import growing_training
 from official_ext.modeling import losses
+from official_ext.modeling.weighted_norm import NormAnnealing
 
 
 @tf_keras.utils.register_keras_serializable(package='official_ext')
@@ -110,6 +111,11 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
       `[batch, sequence, vocabulary]` floats.
     """
     return self.decoder(features, training=False)['logits']
+
+  @property
+  def norm_annealing(self) -> NormAnnealing | None:
+    """See `GrowingTraining`."""
+    return self.decoder.norm_annealing
 
   @property
   def checkpoint_items(self) -> dict[str, Any]:

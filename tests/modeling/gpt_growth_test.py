@@ -20,6 +20,12 @@ _GROWTHS = {
         'append', True),
     'net2net': (WIDER, 'net2net', 'append', True),
     'sharing ends': (dict(ffn_sharing=1), 'fpi', 'append', True),
+    'fpi to no multiple, weighted LayerNorms': (
+        dict(hidden_size=12, num_heads=3, inner_size=24, norm_source_size=8),
+        'fpi', 'append', True),
+    'fpi to no multiple': (
+        dict(hidden_size=12, num_heads=3, inner_size=24), 'fpi', 'append',
+        False),
     'identity': (dict(num_layers=5), 'fpi', 'identity', True),
     'fpi and identity': (
         dict(**WIDER, num_layers=3), 'fpi', 'identity', True),
@@ -116,3 +122,13 @@ def test_copies_separate_with_noise_only(noise_scale):
   differences = np.abs(kernel[:, size:2 * size] - kernel[:, :size]).max()
   assert (differences > 1e-3) == bool(noise_scale)
   assert (differences < 1e-6) == (not noise_scale)
+
+
+def test_factors_are_multiplied_out():
+  factorised = tiny_gpt.PLAIN.replace(ffn_rank=3)
+  model = _model(factorised)
+  batch = tiny_gpt.features(batch=2)
+  before = model.comparison_logits(batch).numpy()
+  _grow(model, tiny_gpt.PLAIN.replace(**WIDER))
+  np.testing.assert_allclose(
+      model.comparison_logits(batch), before, rtol=1e-5, atol=1e-5)

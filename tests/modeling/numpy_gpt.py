@@ -21,10 +21,22 @@ def activation(name):
   }[name]
 
 
-def layer_norm(x, weights, name, epsilon):
-  centred = x - x.mean(-1, keepdims=True)
-  scale = np.sqrt(np.square(centred).mean(-1, keepdims=True) + epsilon)
+def layer_norm(x, weights, name, architecture):
+  """Also over the units of a narrower model, of which these are copies."""
+  source = architecture.norm_source_size or x.shape[-1]
+  sources = np.arange(x.shape[-1]) % source
+  share = 1 / np.bincount(sources)[sources] / source
+  centred = x - (share * x).sum(-1, keepdims=True)
+  variance = (share * np.square(centred)).sum(-1, keepdims=True)
+  scale = np.sqrt(variance + architecture.norm_epsilon)
   return centred / scale * weights[f'{name}/gamma'] + weights[f'{name}/beta']
+
+
+def dense(x, weights, name):
+  kernel = weights.get(f'{name}/kernel')
+  if kernel is None:
+    kernel = weights[f'{name}/kernel_in'] @ weights[f'{name}/kernel_out']
+  return x @ kernel + weights[f'{name}/bias']
 
 
 def attention(x, weights, name):
@@ -51,27 +63,24 @@ def logits(weights, architecture, ids, *, num_layers=None):
 
   Args:
     weights: canonical name -> array.
-    architecture: plain; only numbers are read from it.
+    architecture: of which only numbers are read.
     ids: `[tokens]`.
     num_layers: blocks from the bottom; None means all.
   """
   weights = {name: np.asarray(w, np.float64) for name, w in weights.items()}
   activate = activation(architecture.activation)
-  epsilon = architecture.norm_epsilon
   x = weights['embeddings/word'][ids] + weights['embeddings/position'][:len(ids)]
   for layer in range(num_layers or architecture.num_layers):
     block = f'layer_{layer}'
     x = x + attention(
-        layer_norm(x, weights, f'{block}/attention/norm', epsilon), weights,
+        layer_norm(x, weights, f'{block}/attention/norm', architecture), weights,
         f'{block}/attention')
-    inner = activate(
-        layer_norm(x, weights, f'{block}/ffn/norm', epsilon)
-        @ weights[f'{block}/ffn/inner/kernel']
-        + weights[f'{block}/ffn/inner/bias'])
-    x = (x + inner @ weights[f'{block}/ffn/output/kernel']
-         + weights[f'{block}/ffn/output/bias'])
+    inner = activate(dense(
+        layer_norm(x, weights, f'{block}/ffn/norm', architecture), weights,
+        f'{block}/ffn/inner'))
+    x = x + dense(inner, weights, f'{block}/ffn/output')
   return layer_norm(
-      x, weights, 'final_norm', epsilon) @ weights['embeddings/word'].T
+      x, weights, 'final_norm', architecture) @ weights['embeddings/word'].T
 
 
 def loss(weights, architecture, rows):
