@@ -114,7 +114,9 @@ class GrowingBertEncoder(networks.BertEncoderV2):
             **{**layer.get_config(), 'norm_epsilon': self._norm_epsilon})
         for layer in self._transformer_layers]
     # Last again, so that variables come in the order of a stock encoder.
-    self._pooler_layer = self._pooler_layer
+    pooler_layer = self._pooler_layer
+    del self._pooler_layer
+    self._pooler_layer = pooler_layer
 
   @classmethod
   def from_architecture(
