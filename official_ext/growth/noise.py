@@ -7,8 +7,6 @@ the forward pass, and gives each copy a gradient of its own. Units of different
 layers, and fresh units, are no copies of each other and need none.
 """
 
-import collections
-
 import numpy as np
 
 from official_ext.growth.unit_maps import UnitMap
@@ -39,12 +37,9 @@ def add_zero_sum_noise(
   moved = np.array(weight)
   values = np.moveaxis(moved, axis, 0)
   deviation = scale * float(weight.std())
-  by_count = collections.defaultdict(list)
-  for copies in unit_map.copies():
-    by_count[len(copies)].append(copies)
-  for count, groups in by_count.items():
-    copies = np.array(groups).T  # [copy, unit]
-    noise = _zero_sum(count, (len(groups), *values.shape[1:]), generator)
+  for copies in unit_map.copies:
+    copies = copies.T  # [copy, old unit]
+    noise = _zero_sum(len(copies), (copies.shape[1], *values.shape[1:]), generator)
     first = values[copies[:-1]]
     total = first.sum(axis=0, dtype=np.float64) + values[copies[-1]]
     first = (first + deviation * noise[:-1]).astype(weight.dtype)

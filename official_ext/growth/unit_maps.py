@@ -1,6 +1,7 @@
 """Which old unit each new unit copies, and which share of the sum it carries."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
@@ -81,16 +82,24 @@ class UnitMap:
     return (self.sources == tuple(range(self.new_size))
             and self.layers is None and not self.num_fresh)
 
+  @functools.cached_property
   def copies(self) -> list[np.ndarray]:
-    """The new units of each old one that has several; layers are told apart."""
+    """The new units that copy the same old one, for each number of copies.
+
+    Units of different layers are not the same.
+
+    Returns:
+      for each number of copies above 1, ascending: [old unit, copy].
+    """
     origins = np.asarray(self.sources)
     if self.layers is not None:
       origins = origins + (
           (self.old_size + self.num_fresh) * np.asarray(self.layers))
     order = np.argsort(origins, kind='stable')
-    _, counts = np.unique(origins, return_counts=True)
-    groups = np.split(order, np.cumsum(counts)[:-1])
-    return [group for group in groups if len(group) > 1]
+    _, starts, counts = np.unique(
+        origins[order], return_index=True, return_counts=True)
+    return [order[starts[counts == count][:, np.newaxis] + np.arange(count)]
+            for count in np.unique(counts) if count > 1]
 
   def then(self, other: 'UnitMap') -> 'UnitMap':
     """This map, followed by another of the same layer.
@@ -133,6 +142,8 @@ def follow(
         f'second starts from {second.old_size}; they have to agree.')
   if second.is_identity:
     return first
+  if first.is_identity and second.layers is None:
+    return second
   sources, shares, origins = [], [], []
   shift = first.old_size + first.num_fresh - first.new_size
   for unit, source in enumerate(second.sources):
