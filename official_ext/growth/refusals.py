@@ -77,7 +77,8 @@ def _norm_mistakes(
     if new == old:
       return []
     return [f'norm_source_size changes from {old} to {new} while hidden_size '
-            f'stays {source.hidden_size}; give {old} or None']
+            f'stays {source.hidden_size}; give '
+            + (f'{old} or None' if old else 'None')]
   if new != source.hidden_size:
     return [f'norm_source_size is {new}, but the model grows from hidden_size '
             f'{source.hidden_size}; give {source.hidden_size}']

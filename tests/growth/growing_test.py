@@ -68,14 +68,6 @@ def test_nothing_is_shared_with_the_source():
     assert not np.shares_memory(grown[name], weights[name])
 
 
-def test_the_next_sentence_head_is_optional_as_a_whole():
-  target = SMALL.replace(num_layers=3)
-  weights = numpy_bert.random_weights(
-      growth.weight_specs(SMALL, has_next_sentence=False))
-  assert set(growth.grow(weights, SMALL, target)) == set(
-      growth.weight_specs(target, has_next_sentence=False))
-
-
 @pytest.mark.parametrize('depth, layers', [
     ('append', (0, 1, 2, 0, 1)), ('top', (0, 1, 2, 1, 2))])
 def test_depth_with_everything_else_follows_its_formula(depth, layers):
@@ -145,9 +137,70 @@ def test_operators_are_described():
   assert growth.describe_operators(source, SMALL) == [
       'ffn_sharing 4 -> 1', 'depth 1 -> 2 (append)', 'query_pool 2 -> 1']
   assert growth.describe_operators(SMALL, SMALL) == []
+  wide = SMALL.replace(
+      hidden_size=6, num_heads=3, head_size=3, inner_size=9, num_layers=3,
+      norm_source_size=4)
+  assert growth.describe_operators(
+      SMALL.replace(ffn_rank=2), wide, width='aki', depth='top') == [
+          'ffn_rank 2 -> None', 'hidden 4 -> 6 (aki)', 'norm_source None -> 4',
+          'heads 2 -> 3 (aki)', 'inner 8 -> 9 (aki)', 'depth 2 -> 3 (top)']
+  assert growth.describe_operators(
+      SMALL.replace(ffn_sharing=2), SMALL, width='net2net') == [
+          'ffn_sharing 2 -> 1 (net2net)']
   pooled = SMALL.replace(query_pool_size=2)
   assert not growth.preserves_function(pooled, SMALL)
   assert growth.weight_growth_preserves(pooled, SMALL)
+
+
+@pytest.mark.parametrize('rules', [growth.WIDTH_RULES, growth.DEPTH_RULES])
+def test_every_rule_says_what_it_does(rules):
+  for name, rule in rules.items():
+    for text in (rule.summary, rule.preserves):
+      assert text and '\n' not in text and not text.endswith('.'), name
+
+
+@pytest.mark.parametrize('before, after, width, message', [
+    (dict(ffn_rank=3), dict(ffn_rank=2), 'fpi',
+     'ffn_rank changes from 3 to 2; keep 3, or give None to multiply out'),
+    (dict(ffn_rank=3), dict(inner_size=9), 'aki',
+     "width 'aki' takes feed-forward units of other layers, whose factors of "
+     'ffn_rank 3 do not fit; give ffn_rank None'),
+    (dict(), dict(hidden_size=6, norm_source_size=5), 'fpi',
+     'norm_source_size is 5, but the model grows from hidden_size 4; give 4'),
+    (dict(hidden_size=6), dict(norm_source_size=3), 'fpi',
+     'norm_source_size changes from None to 3 while hidden_size stays 6; give None'),
+    (dict(), dict(hidden_size=6, norm_source_size=4), 'direct_copy',
+     "norm_source_size 4 counts copies taken in turn, but width 'direct_copy' "
+     "takes others; use 'fpi' or give None"),
+    (dict(), dict(activation='relu'), 'fpi',
+     'activation changes from gelu_tanh to relu; keep gelu_tanh'),
+    (dict(), dict(norm_epsilon=1e-5), 'fpi',
+     'norm_epsilon changes from 1e-12 to 1e-05; keep 1e-12'),
+    (dict(), dict(family='gpt', type_vocab_size=None), 'fpi',
+     'family changes from bert to gpt; keep bert'),
+])
+def test_what_no_rule_reaches_is_refused(before, after, width, message):
+  source = SMALL.replace(**before, head_size=3)
+  target = source.replace(**after, head_size=3)
+  with pytest.raises(growth.GrowthError) as caught:
+    growth.maps_between(source, target, width=width)
+  assert message in str(caught.value)
+  with pytest.raises(growth.GrowthError):
+    growth.weight_growth_preserves(source, target, width=width)
+
+
+@pytest.mark.parametrize('missing', [
+    'pooler', 'masked_lm', 'next_sentence'])
+def test_a_head_is_optional_as_a_whole(missing):
+  target = SMALL.replace(num_layers=3)
+  names = growth.weight_specs(target)
+  fewer = growth.weight_specs(target, **{f'has_{missing}': False})
+  assert list(fewer) == [
+      name for name in names if not name.startswith(f'{missing}/')]
+  assert len(fewer) < len(names)
+  weights = numpy_bert.random_weights(
+      growth.weight_specs(SMALL, **{f'has_{missing}': False}))
+  assert list(growth.grow(weights, SMALL, target)) == list(fewer)
 
 
 def test_parity_never_hides_a_nan():

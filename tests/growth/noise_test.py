@@ -67,3 +67,47 @@ def _train_feed_forward(parameters, rng, steps=20):
       update = (m / (1 - 0.9 ** step)) / (
           np.sqrt(v / (1 - 0.999 ** step)) + 1e-6)
       parameter -= 1e-2 * (update + 0.01 * parameter)
+
+
+@pytest.mark.parametrize('width, has_equals', [
+    ('fpi', True), ('aki', True), ('net2net', True), ('direct_copy', False)])
+def test_noise_falls_on_equal_copies_only(width, has_equals):
+  source = growth.Architecture(
+      num_layers=2, hidden_size=3, num_heads=2, head_size=4, inner_size=4,
+      vocab_size=5, max_positions=4)
+  target = source.replace(num_heads=6, head_size=4, inner_size=12)
+  rng = np.random.default_rng(0)
+  weights = {name: rng.normal(size=spec.shape)
+             for name, spec in growth.weight_specs(source).items()}
+  plain, noisy = (
+      growth.grow(weights, source, target, width=width, noise_scale=scale)
+      for scale in (0.0, 0.1))
+  for name in ('attention/output/kernel', 'ffn/output/kernel'):
+    for layer in range(2):
+      before, after = (
+          grown[f'layer_{layer}/{name}'] for grown in (plain, noisy))
+      rows = before.reshape(len(before), -1)
+      is_equal = np.array([
+          (rows == row).all(axis=1).sum() > 1 for row in rows])
+      moved = (before != after).reshape(len(before), -1).any(axis=1)
+      np.testing.assert_array_equal(moved, is_equal)
+      assert is_equal.any() == has_equals
+      # Units that AKI takes once, from the layer itself, are left alone.
+      assert is_equal.all() == (
+          width == 'fpi' or width == 'aki' and layer == 1) or width == 'net2net'
+
+
+@pytest.mark.parametrize('family, name', [
+    ('bert', 'masked_lm/norm/gamma'), ('gpt', 'final_norm/gamma')])
+def test_the_norm_before_the_decoder_gets_noise_too(family, name):
+  """Its copies of a unit are summed by the tied decoder, so it stays exact."""
+  source = growth.Architecture(
+      family=family, num_layers=1, hidden_size=4, num_heads=2, inner_size=4,
+      vocab_size=5, max_positions=4)
+  target = source.replace(hidden_size=8, head_size=2)
+  rng = np.random.default_rng(0)
+  weights = {name: rng.normal(size=spec.shape)
+             for name, spec in growth.weight_specs(source).items()}
+  grown = growth.grow(weights, source, target)[name]
+  assert (grown[:4] != grown[4:]).all()
+  np.testing.assert_allclose(grown[:4] + grown[4:], weights[name], rtol=1e-14)
