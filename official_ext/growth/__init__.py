@@ -19,7 +19,9 @@ from official_ext.growth.operators import Operator
 from official_ext.growth.parity import compare
 from official_ext.growth.parity import max_difference
 from official_ext.growth.parity import ParityReport
+from official_ext.growth.preservation import function_changes
 from official_ext.growth.preservation import preserves_function
+from official_ext.growth.preservation import weight_growth_changes
 from official_ext.growth.preservation import weight_growth_preserves
 from official_ext.growth.refusals import growth_mistakes
 from official_ext.growth.transfer import learning_rate_multipliers

@@ -39,7 +39,8 @@ def add_zero_sum_noise(
   deviation = scale * float(weight.std())
   for copies in unit_map.copies:
     copies = copies.T  # [copy, old unit]
-    noise = _zero_sum(len(copies), (copies.shape[1], *values.shape[1:]), generator)
+    noise = _zero_sum(
+        len(copies), (copies.shape[1], *values.shape[1:]), generator)
     first = values[copies[:-1]]
     total = first.sum(axis=0, dtype=np.float64) + values[copies[-1]]
     first = (first + deviation * noise[:-1]).astype(weight.dtype)

@@ -37,7 +37,8 @@ class UnitMap:
       object.__setattr__(
           self, 'old_size', max(self.sources) + 1 - self.num_fresh)
     num_known = self.old_size + self.num_fresh
-    if self.num_fresh < 0 or self.old_size < 1 or max(self.sources) >= num_known:
+    if (self.num_fresh < 0 or self.old_size < 1
+        or max(self.sources) >= num_known):
       raise ValueError(
           f'UnitMap: old_size is {self.old_size} and num_fresh is '
           f'{self.num_fresh}, but the last source is {max(self.sources)}; keep '

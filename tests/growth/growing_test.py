@@ -168,7 +168,8 @@ def test_every_rule_says_what_it_does(rules):
     (dict(), dict(hidden_size=6, norm_source_size=5), 'fpi',
      'norm_source_size is 5, but the model grows from hidden_size 4; give 4'),
     (dict(hidden_size=6), dict(norm_source_size=3), 'fpi',
-     'norm_source_size changes from None to 3 while hidden_size stays 6; give None'),
+     'norm_source_size changes from None to 3 while hidden_size stays 6; give '
+     'None'),
     (dict(), dict(hidden_size=6, norm_source_size=4), 'direct_copy',
      "norm_source_size 4 counts copies taken in turn, but width 'direct_copy' "
      "takes others; use 'fpi' or give None"),
@@ -187,6 +188,32 @@ def test_what_no_rule_reaches_is_refused(before, after, width, message):
   assert message in str(caught.value)
   with pytest.raises(growth.GrowthError):
     growth.weight_growth_preserves(source, target, width=width)
+
+
+def test_what_changes_the_function_is_said_from_the_rows():
+  wide = SMALL.replace(hidden_size=6, head_size=3)
+  assert growth.function_changes(SMALL, wide) == [
+      'LayerNorm statistics: hidden_size 4 -> 6 copies some units more often '
+      'than others; a norm_source_size of 4 would make up for it where copies '
+      'are taken in turn']
+  weighted = wide.replace(norm_source_size=4)
+  assert growth.function_changes(SMALL, weighted) == []
+  assert growth.function_changes(weighted, wide) == [
+      'LayerNorm statistics: hidden_size 6 -> 6 with norm_source_size 4 -> None '
+      'weighs units in another way']
+  pooled = SMALL.replace(query_pool_size=2)
+  target = SMALL.replace(inner_size=9, num_layers=3)
+  assert growth.function_changes(
+      pooled, target, width='aki', depth='identity') == [
+          "width 'aki': new heads and feed-forward units come from the layer "
+          'above (bert2BERT, AKI); it does not preserve the function, unless '
+          'only the residual stream is widened',
+          "depth 'identity': every layer is followed by layers that add zero "
+          "(Net2Net, deeper); it preserves a GPT's function; a BERT normalises "
+          'once more',
+          'query_pool_size 2 -> 1: layer 0 sees other queries']
+  assert len(growth.weight_growth_changes(
+      pooled, target, width='aki', depth='identity')) == 2
 
 
 @pytest.mark.parametrize('missing', [

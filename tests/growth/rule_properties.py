@@ -85,9 +85,11 @@ def check_repeatable(source, target, **rules):
              for given, seed in ((weights, 3), (backwards, 3), (weights, 4))]
   assert_same(results[0], results[1])
   # Noise at the least is another's.
-  assert any((results[0][name] != results[2][name]).any() for name in results[0])
-  moments = [growth.grow_moments(weights, weights, source, target, seed=3, **rules)
-             for _ in range(2)]
+  assert any(
+      (results[0][name] != results[2][name]).any() for name in results[0])
+  moments = [
+      growth.grow_moments(weights, weights, source, target, seed=3, **rules)
+      for _ in range(2)]
   for first, second in zip(*moments):
     assert_same(first, second)
 

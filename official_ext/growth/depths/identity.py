@@ -8,7 +8,7 @@ from official_ext.growth.depths.rule import DepthRule
 IDENTITY = DepthRule(
     interleave_layers,
     summary='every layer is followed by layers that add zero (Net2Net, deeper)',
-    preserves='the function of a GPT; of a BERT but for normalising again',
+    preserves="preserves a GPT's function; a BERT normalises once more",
     preserving_families=('gpt',),
     # Both sublayers end in zeros, so that a pre-LN block hands on its input.
     # After a post-LN block each of its two LayerNorms normalises once more: with

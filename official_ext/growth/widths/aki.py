@@ -28,4 +28,5 @@ AKI = WidthRule(
     copy_from_above,
     summary='new heads and feed-forward units come from the layer above '
     '(bert2BERT, AKI)',
-    preserves='not the function, unless only the residual stream is widened')
+    preserves='does not preserve the function, unless only the residual stream '
+    'is widened')

@@ -16,4 +16,4 @@ DIRECT_COPY = WidthRule(
     keep_and_add_fresh,
     summary='old weights fill the corner, new units are fresh (bert2BERT, '
     'DirectCopy)',
-    preserves='not the function')
+    preserves='does not preserve the function')

@@ -13,5 +13,5 @@ def copy_in_turn(widening: Widening) -> UnitMap:
 FPI = WidthRule(
     copy_in_turn,
     summary='new units copy the old ones in turn (bert2BERT, FPI)',
-    preserves='the function, if every residual unit gets as many copies or the '
-    'LayerNorms are weighted')
+    preserves='preserves the function, if every residual unit gets as many '
+    'copies or the LayerNorms are weighted')

@@ -29,4 +29,5 @@ def copy_at_random(widening: Widening) -> UnitMap:
 NET2NET = WidthRule(
     copy_at_random,
     summary='new units copy old ones drawn at random (Net2Net, wider)',
-    preserves='the function, if every residual unit gets as many copies')
+    preserves='preserves the function, if every residual unit gets as many '
+    'copies')

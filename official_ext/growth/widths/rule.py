@@ -37,7 +37,7 @@ class WidthRule:
   Attributes:
     unit_map: the map of one unit group of one layer.
     summary: what the rule does, and its source, in one line.
-    preserves: when it preserves the function, in one line.
+    preserves: 'preserves the function, if ...' or the like, in one line.
   """
 
   unit_map: Callable[[Widening], UnitMap]
