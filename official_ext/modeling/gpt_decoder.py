@@ -139,7 +139,12 @@ class GrowingGptDecoder(tf_keras.layers.Layer):
     """
     dtype = tf.as_dtype(self.compute_dtype)
     table = tf.cast(self.word_embedding.embeddings, dtype)
-    return tf.einsum('...d,vd->...v', tf.cast(hidden, dtype), table)
+    # One product of two matrices: with axes to broadcast over, the gradient of
+    # the table would be made for every token and added up afterwards.
+    rows = tf.reshape(tf.cast(hidden, dtype), [-1, table.shape[1]])
+    logits = tf.matmul(rows, table, transpose_b=True)
+    return tf.reshape(
+        logits, tf.concat([tf.shape(hidden)[:-1], [table.shape[0]]], axis=0))
 
   def empty_cache(self, batch: int | tf.Tensor, length: int) -> Cache:
     """The cache of `step` before the first token, for `length` tokens."""

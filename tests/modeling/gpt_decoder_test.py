@@ -139,3 +139,22 @@ def test_another_family_is_refused():
   assert str(error.value) == (
       "family is 'bert'; GrowingGptDecoder builds 'gpt' only, "
       "GrowingBertPretrainer builds 'bert'.")
+
+
+def test_no_gradient_is_made_for_each_token_apart():
+  batch, sequence, vocab = 4, 16, 50
+  model = _model()
+
+  @tf.function
+  def gradients(features):
+    with tf.GradientTape() as tape:
+      loss = tf.reduce_sum(model(features)['logits'])
+    return tape.gradient(loss, model.trainable_variables)
+
+  graph = gradients.get_concrete_function(tiny_gpt.features(batch)).graph
+  sizes = [tensor.shape.num_elements() or 0
+           for operation in graph.get_operations()
+           for tensor in operation.outputs]
+  # The logits are the largest tensor; the table's gradient for each token
+  # would have `hidden` times as many entries.
+  assert max(sizes) == batch * sequence * vocab
