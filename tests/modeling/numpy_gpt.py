@@ -83,11 +83,11 @@ def logits(weights, architecture, ids, *, num_layers=None):
       x, weights, 'final_norm', architecture) @ weights['embeddings/word'].T
 
 
-def loss(weights, architecture, rows):
+def loss(weights, architecture, rows, *, num_layers=None):
   """Mean cross entropy of all next tokens of sequences without padding."""
   losses = []
   for ids in rows:
-    scores = logits(weights, architecture, ids)[:-1]
+    scores = logits(weights, architecture, ids, num_layers=num_layers)[:-1]
     log_sum = np.log(np.exp(scores).sum(-1))
     losses.append(log_sum - scores[np.arange(len(ids) - 1), ids[1:]])
   return np.concatenate(losses).mean()
