@@ -11,7 +11,7 @@ at once. These names can be configured:
   growth_schedule, stage                 a schedule of one's own
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import copy
 import dataclasses
@@ -26,6 +26,7 @@ from official_ext.gin_bindings import GinBindings
 from official_ext.gin_source import Binding
 from official_ext.gin_source import packaged_files
 from official_ext.gin_source import read_source
+from official_ext.gin_source import Reference
 from official_ext.growth.architecture import Architecture
 from official_ext.mistakes import ConfigurationError
 from official_ext.mistakes import one_line
@@ -56,6 +57,7 @@ for _name, _target in CONFIGURABLES.items():
   gin.external_configurable(_target, name=_name, module=MODULE)
 
 _TRAIN = f'{MODULE}.train'
+_MODEL = f'{MODULE}.model'
 
 
 def load_config(
@@ -108,6 +110,49 @@ def load_config(
     config = gin.get_configurable(_TRAIN)()
     text = _header(source.imports) + gin.operative_config_str()
   return config, text
+
+
+def load_architecture(
+    gin_files: Sequence[str],
+    gin_params: Sequence[str] = (),
+    *,
+    defaults: Mapping[str, Any] | None = None,
+) -> Architecture:
+  """Reads the bindings of `model.*` alone, out of any gin files.
+
+  Args:
+    gin_files: as for `load_config`; what is said of other things is not looked
+      at, beyond its names.
+    gin_params: as for `load_config`, after the files.
+    defaults: values of fields that neither sets.
+
+  Raises:
+    ConfigurationError: a ValueError that lists every mistake at once.
+  """
+  if not gin_files and not gin_params:
+    raise ConfigurationError([
+        'no gin file is given; start from one of: ' + ', '.join(
+            name for name in packaged_files() if name.startswith('models/'))])
+  source = read_source(gin_files, gin_params)
+  # The first, because the last wins.
+  source.bindings[:0] = [
+      Binding('', 'model', name, value, 'default')
+      for name, value in (defaults or {}).items()]
+  with _own_gin_state():
+    bindings = GinBindings(source, (), CONFIGURABLES, MODULE)
+    is_sound = all([bindings.examine(binding, f'model.{name}')
+                    for name, binding in bindings.of(_MODEL).items()])
+    is_whole = bindings.find_missing(_MODEL)
+    raise_if_any(source.mistakes + bindings.mistakes)
+    if not (is_sound and is_whole):
+      raise ConfigurationError(['model cannot be built'])
+    bindings.bind()
+    model = Reference('model', True)
+    try:
+      return _value(bindings, model)
+    except ValueError as error:
+      raise ConfigurationError(
+          [f'{error}{bindings.blame(model, str(error))}']) from error
 
 
 @contextlib.contextmanager

@@ -59,7 +59,12 @@ _BLOCK_LAYERS = {
     'ffn/norm': '_output_layer_norm',
 }
 _TABLES = ('embeddings', '_position_embeddings')
-_LEAVES = ('kernel', 'kernel_in', 'kernel_out', 'bias', 'gamma', 'beta')
+# By the names of variables within a layer; a factorised one has two layers.
+_LEAVES = {
+    'kernel': 'kernel', '_dense_in.kernel': 'kernel_in',
+    '_dense_out.kernel': 'kernel_out', 'bias': 'bias',
+    '_dense_out.bias': 'bias', 'gamma': 'gamma', 'beta': 'beta',
+}
 # Where the heads may hang, seen from the root.
 _OWNERS = ('', 'model')
 # Optimizers and metrics, wherever they hang.
@@ -135,11 +140,32 @@ def weight_keys(reader: _Reader) -> dict[str, str]:
   return keys
 
 
+def norm_share(reader: _Reader) -> float | None:
+  """How far weighted LayerNorms are on their way to ordinary ones, 0 to 1.
+
+  See `weighted_norm.NormAnnealing`; None for a model without.
+  """
+  if not reader.has_tensor(_GRAPH):
+    return None
+  graph = ObjectGraph(reader)
+  for network in (_BERT, _GPT):
+    annealing = graph.find('norm_annealing', _root(graph, network))
+    keys = [graph.key(name, annealing) for name in ('step', 'num_steps')]
+    if all(keys):
+      step, num_steps = (float(reader.get_tensor(key)) for key in keys)
+      return min(step / num_steps, 1.0) if num_steps else 0.0
+  return None
+
+
+def _root(graph: ObjectGraph, network: _Network) -> int | None:
+  mark = next(iter(network.embeddings.values()))
+  return next((node for node in map(graph.find, network.places)
+               if node is not None and mark in graph.children(node)), None)
+
+
 def _network_keys(graph: ObjectGraph, network: _Network
                   ) -> Iterator[tuple[str, str]]:
-  mark = next(iter(network.embeddings.values()))
-  root = next((node for node in map(graph.find, network.places)
-               if node is not None and mark in graph.children(node)), None)
+  root = _root(graph, network)
   for name, path in network.embeddings.items():
     layer = graph.find(path, root)
     key = next(filter(None, (graph.key(leaf, layer) for leaf in _TABLES)), None)
@@ -173,8 +199,8 @@ def _head_keys(graph: ObjectGraph) -> Iterator[tuple[str, str]]:
 
 def _layer_keys(graph: ObjectGraph, name: str, layer: int | None
                 ) -> Iterator[tuple[str, str]]:
-  for leaf in _LEAVES:
-    key = graph.key(leaf, layer)
+  for path, leaf in _LEAVES.items():
+    key = graph.key(path, layer)
     if key:
       yield f'{name}/{leaf}', key
 

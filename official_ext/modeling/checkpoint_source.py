@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from official_ext.growth.architecture import Architecture
 from official_ext.mistakes import one_line
+from official_ext.modeling import checkpoint_objects
 
 ARCHITECTURE_FILE = 'architecture.json'
 VOCABULARY_FILE = 'vocab.txt'
@@ -26,7 +27,8 @@ class CheckpointSource:
 
   Attributes:
     prefix: path of the checkpoint without `.index`.
-    architecture: what is written down beside it; None if nothing is.
+    architecture: what is written down beside it; None if nothing is. Weighted
+      LayerNorms that training has made ordinary count as such.
     untrained: parts that are in it only so that Model Garden's classes find
       every variable of theirs.
     vocabulary_file: path of its vocab.txt; None if there is none.
@@ -49,7 +51,8 @@ def find_checkpoint(path: str) -> CheckpointSource:
       checkpoints; or the prefix of one, such as `folder/ckpt-100`.
 
   Raises:
-    ValueError: there is no checkpoint, or what is beside it cannot be read.
+    ValueError: there is no checkpoint, what is beside it cannot be read, or
+      its LayerNorms are between weighted and ordinary.
   """
   if tf.io.gfile.exists(path + '.index'):
     prefix, directory = path, os.path.dirname(path)
@@ -66,8 +69,8 @@ def find_checkpoint(path: str) -> CheckpointSource:
   # A checkpoint in RUN/checkpoints belongs to the run.
   for run in (directory, os.path.join(directory, os.pardir)):
     if tf.io.gfile.exists(os.path.join(run, _SCHEDULE_FILE)):
-      return _in_run(prefix, run)
-  return _by_itself(prefix, directory)
+      return _with_settled_norms(_in_run(prefix, run))
+  return _with_settled_norms(_by_itself(prefix, directory))
 
 
 def _in_run(prefix: str, run: str) -> CheckpointSource:
@@ -103,6 +106,33 @@ def _by_itself(prefix: str, directory: str) -> CheckpointSource:
       untrained=tuple(content.get('untrained', ())),
       vocabulary_file=vocabulary_file,
       lower_case=content.get('lower_case', True))
+
+
+def _with_settled_norms(source: CheckpointSource) -> CheckpointSource:
+  """Takes LayerNorms that have become ordinary for what they are."""
+  architecture = source.architecture
+  if architecture is not None and architecture.norm_source_size is None:
+    return source
+  try:
+    share = checkpoint_objects.norm_share(
+        tf.train.load_checkpoint(source.prefix))
+  except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
+    raise ValueError(
+        f'{source.prefix} cannot be read: {one_line(error)}') from error
+  if share is None or share == 1 and architecture is None:
+    return source
+  if architecture is None:
+    raise ValueError(
+        f'{source.prefix} has weighted LayerNorms, of which only '
+        f'{_SCHEDULE_FILE} or {ARCHITECTURE_FILE} says the width; put it back.')
+  if 0 < share < 1:
+    raise ValueError(
+        f'{source.prefix} is {share:.0%} on its way from weighted to ordinary '
+        'LayerNorms; let `train` end that, and give a later checkpoint.')
+  if share == 0:
+    return source
+  return dataclasses.replace(
+      source, architecture=architecture.replace(norm_source_size=None))
 
 
 def _architecture(fields: Any, path: str) -> Architecture:

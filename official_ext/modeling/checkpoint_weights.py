@@ -41,7 +41,8 @@ def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], Architecture]:
 
   Raises:
     ValueError: there is no checkpoint, it is damaged, it is of another model,
-      or it has variables that the model does not have; they are listed.
+      its LayerNorms are between weighted and ordinary, or it has variables that
+      the model does not have; they are listed.
   """
   source = find_checkpoint(path)
   try:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from official_ext.analysis.parity_text import SENTENCES
 from official_ext.data.tokenizer import build_tokenizer
 from official_ext.export import conversion
 from official_ext.modeling import checkpoint_weights
 from official_ext.modeling.checkpoint_source import find_checkpoint
 from tests.export import minilm
-from tests.export.sentences import SENTENCES
 
 pytestmark = pytest.mark.slow
 torch = pytest.importorskip('torch', reason='make test-huggingface')

@@ -206,6 +206,51 @@ def test_a_gpt_comes_back(tmp_path):
   assert architecture == _GPT
 
 
+_WEIGHTED = tiny_bert.PLAIN.replace(hidden_size=12, num_heads=3,
+                                   norm_source_size=8)
+
+
+@pytest.mark.parametrize('architecture', [
+    _WEIGHTED, _GPT.replace(hidden_size=12, num_heads=3, norm_source_size=8)],
+                         ids=['bert', 'gpt'])
+def test_weighted_norms_count_as_what_training_made_of_them(
+    tmp_path, architecture):
+  model = modeling.build_pretrainer(architecture)
+  weights = live_weights.read_weights(model)
+  checkpoint_weights.write_model(str(tmp_path), weights, architecture)
+  assert checkpoint_weights.read_checkpoint(str(tmp_path))[1] == architecture
+
+  model.set_norm_annealing(4)
+  for step in (0, 1, 4):
+    model.norm_annealing.step.assign(step)
+    _save(tmp_path, model=model, **model.checkpoint_items)
+    if step == 1:
+      assert _message(tmp_path).endswith(
+          'is 25% on its way from weighted to ordinary LayerNorms; let `train` '
+          'end that, and give a later checkpoint.')
+      continue
+    got, found = checkpoint_weights.read_checkpoint(str(tmp_path))
+    _assert_equal(got, weights)
+    assert found == (
+        architecture if step == 0
+        else architecture.replace(norm_source_size=None))
+  model.norm_annealing.step.assign(0)
+  _save(tmp_path, model=model)
+  (tmp_path / 'architecture.json').unlink()
+  assert 'has weighted LayerNorms, of which only schedule.json' in _message(
+      tmp_path)
+
+
+@pytest.mark.parametrize('plain', [tiny_bert.PLAIN, _GPT], ids=['bert', 'gpt'])
+def test_factorised_feed_forward_blocks_come_back(tmp_path, plain):
+  architecture = plain.replace(ffn_rank=3)
+  weights = live_weights.read_weights(modeling.build_pretrainer(architecture))
+  checkpoint_weights.write_model(str(tmp_path), weights, architecture)
+  got, found = checkpoint_weights.read_checkpoint(str(tmp_path))
+  _assert_equal(got, weights)
+  assert found == architecture
+
+
 def _message(path):
   with pytest.raises(ValueError) as error:
     checkpoint_weights.read_checkpoint(str(path))
