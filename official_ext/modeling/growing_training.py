@@ -6,6 +6,10 @@ import tensorflow as tf, tf_keras
 
 from official_ext.modeling import dropout_state
 from official_ext.modeling import non_finite
+from official_ext.modeling import weights
+from official_ext.modeling.trained_part import drawn_index
+from official_ext.modeling.trained_part import TrainedPart
+from official_ext.modeling.trained_part import updated_names
 from official_ext.modeling.weighted_norm import NormAnnealing
 
 
@@ -24,6 +28,7 @@ class GrowingTraining:
   `loss_sums` and `update_metrics`.
 
   Attributes:
+    trained_part: what `set_trained_part` said.
     gradient_clip_norm: greatest global norm of the gradients; 0 does not clip.
     dropout_generator: random state of all dropout layers, part of checkpoints.
     non_finite_watch: when the loss stopped being finite, if it did.
@@ -92,13 +97,15 @@ class GrowingTraining:
     self._dropout_seed = dropout_seed
     self.dropout_generator = tf.random.Generator.from_seed(dropout_seed)
     self.non_finite_watch = non_finite.NonFiniteWatch()
+    self.trained_part = TrainedPart()
 
   def _finish_network(self) -> None:
     """Takes charge of layers that have just been built."""
     dropout_state.share_generator(self, self.dropout_generator)
 
   def _remake_functions(self) -> None:
-    """Lets go of compiled functions, which hold layers that were replaced."""
+    """Lets go of what belongs to layers that were replaced."""
+    self.trained_part = TrainedPart()
     # Made anew rather than set to None, which would leave the old functions
     # tracked, and with them the old variables alive.
     if self.train_function is not None:
@@ -112,8 +119,42 @@ class GrowingTraining:
       # and through it the whole old graph; an eager result takes its place.
       metric.result()
 
+  def set_trained_part(self, trained_layers: int | None = None,
+                       sub_model_layers: int | None = None,
+                       seed: int | None = None) -> None:
+    """Trains only a part of the model from now on; without arguments all of it.
+
+    What a step does not update, it does not compute gradients for either, and
+    the optimizer leaves its moments alone. Evaluation is of the whole model.
+    `replace_architecture` trains the whole model again, so call this after it.
+
+    Args:
+      trained_layers: see `TrainedPart`.
+      sub_model_layers: see `TrainedPart`. The depth of a step depends on the
+        seed and `optimizer.iterations` alone.
+      seed: of the depths; None means that of the dropout masks.
+
+    Raises:
+      ValueError: the model has no such part.
+    """
+    part = TrainedPart(trained_layers, sub_model_layers)
+    part.check(self.architecture.num_layers)
+    self.trained_part = part
+    self._depth_seed = self._dropout_seed if seed is None else seed
+    if self.train_function is not None:
+      self.make_train_function(force=True)
+
+  def drawn_depth(self, step: int | tf.Tensor) -> tf.Tensor:
+    """How many blocks, `[]` int32, the step of this number runs."""
+    depths = self.trained_part.depths(self.architecture.num_layers)
+    index = drawn_index(self._depth_seed, step, len(depths))
+    return tf.gather(depths, index)
+
   def train_step(self, data):
     """One step of training on this replica's share of the batch.
+
+    With sub-models the step runs the whole model, as the greatest of them; the
+    depths are drawn outside the replicas, see `make_train_function`.
 
     Args:
       data: the features, which hold the labels too.
@@ -121,16 +162,24 @@ class GrowingTraining:
     Returns:
       dict of metric name to value since the last reset.
     """
-    features = _features(data)
+    part = self.trained_part
+    self._train_on(
+        _features(data), None, part.trained_layers or part.sub_model_layers)
+    return {metric.name: metric.result() for metric in self.metrics}
+
+  def _train_on(self, features: dict[str, tf.Tensor], num_layers: int | None,
+                trained_layers: int | None) -> None:
+    """Updates what `forward` has a gradient for; see there for the arguments."""
     replica_context = tf.distribute.get_replica_context()
     with tf.GradientTape() as tape:
-      outputs = self.forward(features, True)
+      outputs = self.forward(features, True, num_layers=num_layers,
+                             trained_layers=trained_layers)
       sums = self.loss_sums(features, outputs)
       loss = tf.add_n([part.mean(replica_context)
                        for part in sums if part is not None])
       if self.losses:
         loss += tf.add_n(self.losses) / replica_context.num_replicas_in_sync
-    variables = self.trainable_variables
+    variables = self.updated_variables(num_layers, trained_layers)
     gradients = tape.gradient(loss, variables)
     # Unused variables, such as the encoder's own pooler, have no gradient.
     pairs = [(gradient, variable)
@@ -152,7 +201,97 @@ class GrowingTraining:
     if self.norm_annealing is not None:
       self.norm_annealing.advance()
     self.update_metrics(features, outputs, *sums)
-    return {metric.name: metric.result() for metric in self.metrics}
+
+  def updated_variables(self, num_layers: int | None = None,
+                        trained_layers: int | None = None
+                        ) -> list[tf.Variable]:
+    """What a step may update, in the order of `trainable_variables`.
+
+    Args:
+      num_layers: see `forward`.
+      trained_layers: see `forward`.
+    """
+    if trained_layers is None:
+      return self.trainable_variables
+    named = weights.named_variables(self)
+    updated = {id(named[name]) for name in updated_names(
+        named, num_layers or self.architecture.num_layers, trained_layers)}
+    return [variable for variable in self.trainable_variables
+            if id(variable) in updated]
+
+  def make_train_function(self, force: bool = False):
+    """Keras' compiled step; with sub-models one that draws a depth by itself.
+
+    The depth is drawn inside the compiled function and outside the replicas, so
+    that all of them run the same branch and meet in its all-reduce. Each branch
+    is a step of a static depth, and is traced, and compiled by XLA, once.
+
+    Args:
+      force: whether to make it anew if there is one.
+    """
+    if self.trained_part.sub_model_layers is None:
+      return super().make_train_function(force)
+    if self.train_function is not None and not force:
+      return self.train_function
+    steps = self._steps_per_execution
+    is_single = steps is None or int(steps.numpy()) == 1
+
+    def train_function(iterator):
+      # Keras, too, loops only where it may have to.
+      if is_single:
+        self._train_sub_model(next(iterator))
+      else:
+        for _ in tf.range(steps):
+          self._train_sub_model(next(iterator))
+      return {metric.name: metric.result() for metric in self.metrics}
+
+    if not self.run_eagerly:
+      train_function = tf.function(train_function, reduce_retracing=True)
+      self.train_tf_function = train_function
+    has_slots = False
+
+    def create_slots_and_train(iterator):
+      # Branches update different variables; none may create slots of its own.
+      # Not before the first step, since the optimizer may still be replaced.
+      nonlocal has_slots
+      if not has_slots:
+        self._create_slots()
+        has_slots = True
+      return train_function(iterator)
+
+    self.train_function = create_slots_and_train
+    return self.train_function
+
+  def _create_slots(self) -> None:
+    with self.distribute_strategy.scope():
+      if isinstance(self.optimizer, tf_keras.optimizers.legacy.Optimizer):
+        weights.create_moments(self.optimizer, self)
+      else:
+        self.optimizer.build(self.trainable_variables)
+
+  def _train_sub_model(self, data) -> None:
+    """One step of a drawn depth, seen from outside the replicas."""
+    part, strategy = self.trained_part, self.distribute_strategy
+    depths = part.depths(self.architecture.num_layers)
+
+    def branch(num_layers):
+      def replica_step(data):
+        self._train_on(_features(data), num_layers, part.sub_model_layers)
+
+      if self.jit_compile:
+        replica_step = tf.function(
+            replica_step, jit_compile=True, reduce_retracing=True)
+
+      def run():
+        strategy.run(replica_step, args=(data,))
+        return tf.constant(0)
+
+      return run
+
+    index = drawn_index(
+        self._depth_seed, self.optimizer.iterations, len(depths))
+    tf.switch_case(index, [branch(depth) for depth in depths])
+    self._train_counter.assign_add(1)
 
   def test_step(self, data):
     """As `train_step`, without training."""
