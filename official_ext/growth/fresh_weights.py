@@ -9,7 +9,7 @@ _TRUNCATION = 2.0
 def fresh_block(
     name: str, shape: tuple[int, ...], stddev: float,
     generator: np.random.Generator) -> np.ndarray:
-  """Weights as a new model starts with; float64.
+  """Weights as a new model starts with.
 
   Kernels and embeddings: a normal distribution truncated at two standard
   deviations, not rescaled, as in BERT. Gammas 1; betas and biases 0.
@@ -19,12 +19,16 @@ def fresh_block(
     shape: of the block.
     stddev: standard deviation before the truncation.
     generator: the source of the numbers.
+
+  Returns:
+    a float32 array.
   """
   if name.endswith('gamma'):
-    return np.ones(shape)
+    return np.ones(shape, np.float32)
   if name.endswith(('beta', 'bias')):
-    return np.zeros(shape)
-  values = generator.standard_normal(shape)
+    return np.zeros(shape, np.float32)
+  values = generator.standard_normal(shape, dtype=np.float32)
   while (outside := np.abs(values) > _TRUNCATION).any():
-    values[outside] = generator.standard_normal(np.count_nonzero(outside))
-  return values * stddev
+    values[outside] = generator.standard_normal(
+        np.count_nonzero(outside), dtype=np.float32)
+  return values * np.float32(stddev)

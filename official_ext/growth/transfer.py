@@ -51,12 +51,12 @@ def _along(vector, position: int, rank: int) -> np.ndarray:
 
 def take(array: np.ndarray, sources: np.ndarray, axis: int) -> np.ndarray:
   """`np.take`, by slices where there are few: several times as quick."""
-  starts = np.flatnonzero(np.diff(sources, prepend=sources[0] - 2) != 1)
-  if len(starts) > _FEW_SLICES:
+  breaks = np.flatnonzero(sources[1:] - sources[:-1] != 1) + 1
+  if len(breaks) >= _FEW_SLICES:
     return np.take(array, sources, axis=axis)
   at = [slice(None)] * array.ndim
   parts = []
-  for start, end in zip(starts, [*starts[1:], len(sources)]):
+  for start, end in zip([0, *breaks], [*breaks, len(sources)]):
     at[axis] = slice(sources[start], sources[end - 1] + 1)
     parts.append(array[tuple(at)])
   return np.concatenate(parts, axis=axis)

@@ -95,6 +95,19 @@ def test_copies_of_different_layers_are_none():
   assert not growth.UnitMap((0, 1, 2), num_fresh=2).copies
 
 
+@pytest.mark.parametrize('axis', [0, 1, 2])
+@pytest.mark.parametrize('sources', [
+    [3], [0, 1, 2, 3, 4], [1, 2, 3, 0, 1], [4, 3, 2, 1, 0, 0, 0],
+    np.random.default_rng(0).integers(5, size=100).tolist()])
+def test_taking_by_slices_is_taking(sources, axis):
+  array = np.random.default_rng(1).normal(size=(5, 5, 5))
+  kept = array.copy()
+  taken = transfer.take(array, np.array(sources), axis)
+  array[...] = 0
+  expected = np.stack([np.moveaxis(kept, axis, 0)[unit] for unit in sources])
+  np.testing.assert_array_equal(taken, np.moveaxis(expected, 0, axis))
+
+
 def test_substitutes_follow_each_other():
   architecture = growth.Architecture(
       num_layers=1, hidden_size=2, num_heads=1, inner_size=2, vocab_size=3)
