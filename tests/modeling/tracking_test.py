@@ -1,0 +1,150 @@
+"""A grown BERT follows the small one exactly, through real training."""
+
+from official.nlp.modeling.layers import transformer_encoder_block
+from official.nlp.modeling.networks import bert_encoder
+from official.modeling.optimization import legacy_adamw
+import numpy as np
+import pytest
+import tensorflow as tf, tf_keras
+
+from official_ext import growth
+from official_ext import modeling
+from official_ext.modeling import losses
+from official_ext.modeling import weights
+from official_ext.training import exact_continuation
+from tests.modeling import tiny_bert
+
+_SMALL = tiny_bert.PLAIN
+_LARGE = _SMALL.replace(hidden_size=16, num_heads=4, inner_size=32)
+_LEARNING_RATE = 1e-2
+
+
+class _Float64TensorFlow:
+  """TensorFlow whose float32 is float64.
+
+  Model Garden's post-LN layers name float32 for their LayerNorms, whatever the
+  policy; so does our loss.
+  """
+
+  float32 = tf.float64
+
+  def __getattr__(self, name):
+    return getattr(tf, name)
+
+
+@pytest.fixture(name='float64')
+def _float64(monkeypatch):
+  for module in (transformer_encoder_block, bert_encoder, losses):
+    monkeypatch.setattr(module, 'tf', _Float64TensorFlow())
+  tf_keras.backend.set_floatx('float64')
+  tf_keras.mixed_precision.set_global_policy('float64')
+  yield
+  tf_keras.backend.set_floatx('float32')
+  tf_keras.mixed_precision.set_global_policy('float32')
+
+
+def _optimizer(epsilon=1e-6):
+  return exact_continuation.ContinuingAdamWeightDecay(
+      _LEARNING_RATE, weight_decay_rate=0.01, epsilon=epsilon,
+      exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'])
+
+
+def _pretrainer(architecture, optimizer):
+  # Clipping by the global norm would see the copies.
+  model = modeling.GrowingBertPretrainer(
+      architecture, gradient_clip_norm=0, **tiny_bert.NO_DROPOUT)
+  model.compile(optimizer=optimizer)
+  weights.create_moments(optimizer, model)
+  return model
+
+
+def _losses(model, steps):
+  """Trains on the batches of these numbers; the loss of each before its step."""
+  step = tf.function(model.train_step, reduce_retracing=True)
+  found = []
+  for number in steps:
+    batch = tiny_bert.features(
+        seed=number, lengths=[16, 16, 9, 7], counts=[4, 4, 2, 1])
+    batch['masked_lm_weights'] = tf.cast(
+        batch['masked_lm_weights'], tf_keras.backend.floatx())
+    model.reset_metrics()
+    found.append(float(step(batch)['loss']))
+  return np.array(found)
+
+
+def _grown(small, epsilon=1e-6):
+  """The large model with everything that the small one has."""
+  large = _pretrainer(_LARGE, _optimizer(epsilon))
+  weights.write_weights(large, growth.grow(
+      weights.read_weights(small), _SMALL, _LARGE, noise_scale=0.0))
+  weights.write_moments(large.optimizer, large, *growth.grow_moments(
+      *weights.read_moments(small.optimizer, small), _SMALL, _LARGE))
+  large.optimizer.iterations.assign(small.optimizer.iterations)
+  return large
+
+
+def _scales():
+  return exact_continuation.continuation_scales(
+      growth.weight_specs(_LARGE), growth.maps_between(_SMALL, _LARGE))
+
+
+# An epsilon of the size of the gradients shows whether it is scaled.
+@pytest.mark.parametrize('epsilon', [1e-6, 1e-2])
+def test_grown_model_follows_the_small_one_for_fifty_steps(float64, epsilon):
+  small = _pretrainer(_SMALL, _optimizer(epsilon))
+  _losses(small, range(10))
+  large = _grown(small, epsilon)
+  large.optimizer.set_scales(large, _scales())
+  expected, got = _losses(small, range(10, 60)), _losses(large, range(10, 60))
+  np.testing.assert_allclose(got, expected, rtol=1e-9)
+  assert expected.std() > 1e-2  # It does train.
+  batch = tiny_bert.features(seed=99)
+  expected, got = small(batch), large(batch)
+  for name in ('mlm_logits', 'next_sentence'):
+    assert got[name].dtype == tf.float64
+    scale = np.abs(expected[name]).max()
+    np.testing.assert_allclose(got[name], expected[name], rtol=0,
+                               atol=1e-9 * scale)
+  np.testing.assert_allclose(
+      got['sequence_output'],
+      np.tile(expected['sequence_output'], 2), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize('left_out', ['step', 'epsilon'])
+def test_without_either_scale_it_does_not_follow(float64, left_out):
+  epsilon = 1e-2
+  small = _pretrainer(_SMALL, _optimizer(epsilon))
+  _losses(small, range(10))
+  large = _grown(small, epsilon)
+  large.optimizer.set_scales(large, {
+      name: scales._replace(**{left_out: np.ones_like(getattr(scales, left_out))})
+      for name, scales in _scales().items()})
+  expected, got = _losses(small, range(10, 20)), _losses(large, range(10, 20))
+  assert got[0] == pytest.approx(expected[0], rel=1e-9)
+  assert np.abs(got[-1] - expected[-1]) > 1e-5
+
+
+def test_without_scales_it_is_model_gardens_optimizer():
+  results, start = [], None
+  for optimizer in (_optimizer(), legacy_adamw.AdamWeightDecay(
+      _LEARNING_RATE, weight_decay_rate=0.01, epsilon=1e-6,
+      exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'])):
+    model = _pretrainer(_SMALL, optimizer)
+    start = start or weights.read_weights(model)
+    weights.write_weights(model, start)
+    _losses(model, range(5))
+    results.append(weights.read_weights(model))
+  for name, value in results[0].items():
+    if not name.endswith('attention/key/bias'):  # Its gradient is rounding.
+      np.testing.assert_allclose(
+          value, results[1][name], atol=1e-5, err_msg=name)
+
+
+def test_missing_scales_are_refused():
+  model = _pretrainer(_SMALL, _optimizer())
+  scales = exact_continuation.continuation_scales(
+      growth.weight_specs(_SMALL), growth.maps_between(_SMALL, _SMALL))
+  del scales['pooler/bias']
+  with pytest.raises(ValueError, match='set_scales: no scales for pooler/bias; '
+                                       'give one a weight.'):
+    model.optimizer.set_scales(model, scales)
