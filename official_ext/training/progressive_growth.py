@@ -157,7 +157,6 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
 
     Called by `fit`; call it yourself before restoring the state of a run.
     """
-    if not hasattr(model, 'set_trained_part'): return
     model.set_trained_part(
         trained_layers=stage.trained_layers,
         sub_model_layers=stage.sub_model_layers,

@@ -32,16 +32,21 @@ def write_data(path, shard_sizes=(20, 13, 30), eval_size=12) -> str:
         for i, size in enumerate(sizes))
     splits[split] = Split(
         examples=sum(sizes), documents=1, tokens=1, shards=shards)
-  vocabulary = ''.join(f'piece{i}\n' for i in range(VOCABULARY))
-  with open(os.path.join(path, 'vocab.txt'), 'w') as file:
-    file.write(vocabulary)
-  Manifest(
-      seq_length=SEQUENCE_LENGTH, max_predictions_per_seq=PREDICTIONS,
-      vocab_size=VOCABULARY,
-      vocab_sha256=hashlib.sha256(vocabulary.encode()).hexdigest(),
-      tokenizer={'type': 'FastBertTokenizer', 'lower_case': True}, seed=0,
-      settings={}, corpus={'kind': 'files', 'files': []}, splits=splits,
-      versions={}).write(str(path))
+  _write_manifest(path, splits)
+  return str(path)
+
+
+def write_causal_data(path, sizes=(40, 30), eval_size=12) -> str:
+  """As `write_data`, for a GPT."""
+  os.makedirs(path, exist_ok=True)
+  rng = np.random.default_rng(7)
+  splits = {
+      split: Split(examples=sum(sizes), documents=1, tokens=1, shards=tuple(
+          _write_shard(path, f'{split}-{i}.tfrecord', size, rng, None)
+          for i, size in enumerate(sizes)))
+      for split, sizes in (('train', sizes), ('eval', (eval_size,)))}
+  _write_manifest(path, splits, objective='causal_lm',
+                  max_predictions_per_seq=0)
   return str(path)
 
 
@@ -59,15 +64,40 @@ def config(tmp_path, **changes) -> PretrainConfig:
   return dataclasses.replace(plain, **changes)
 
 
+def _write_manifest(path, splits, **changes) -> None:
+  vocabulary = ''.join(f'piece{i}\n' for i in range(VOCABULARY))
+  with open(os.path.join(path, 'vocab.txt'), 'w') as file:
+    file.write(vocabulary)
+  Manifest(**{
+      'seq_length': SEQUENCE_LENGTH, 'max_predictions_per_seq': PREDICTIONS,
+      'vocab_size': VOCABULARY,
+      'vocab_sha256': hashlib.sha256(vocabulary.encode()).hexdigest(),
+      'tokenizer': {'type': 'FastBertTokenizer', 'lower_case': True}, 'seed': 0,
+      'settings': {}, 'corpus': {'kind': 'files', 'files': []},
+      'splits': splits, 'versions': {}} | changes).write(str(path))
+
+
 def _write_shard(path, name, size, rng, numbers) -> Shard:
   file = os.path.join(path, name)
   with tf.io.TFRecordWriter(file) as writer:
     for _ in range(size):
-      writer.write(_record(rng, next(numbers)))
+      writer.write(_causal_record(rng) if numbers is None
+                   else _record(rng, next(numbers)))
   with open(file, 'rb') as content:
     data = content.read()
   return Shard(file=name, examples=size, bytes=len(data),
                sha256=hashlib.sha256(data).hexdigest())
+
+
+def _causal_record(rng) -> bytes:
+  length = int(rng.integers(8, SEQUENCE_LENGTH + 1))
+  words = np.zeros(SEQUENCE_LENGTH, np.int64)
+  words[:length] = 5 + (rng.integers(35) + np.arange(length)) % 35
+  mask = (np.arange(SEQUENCE_LENGTH) < length).astype(np.int64)
+  example = tf.train.Example()
+  for key, values in (('input_word_ids', words), ('input_mask', mask)):
+    example.features.feature[key].int64_list.value.extend(values.tolist())
+  return example.SerializeToString()
 
 
 def _record(rng, number) -> bytes:
