@@ -26,7 +26,9 @@ class GrowingGptDecoder(tf_keras.layers.Layer):
 
   Departs from GPT-2 in one thing: the kernels that write to the residual stream
   start as wide as all others and not divided by the root of the number of
-  layers, which grows.
+  layers, which grows. Under mixed_bfloat16 the residual stream is bfloat16, as
+  Model Garden's blocks have it where LayerNorms stand first; those themselves
+  are float32.
 
   Args:
     architecture: shape and treatments, of family 'gpt'.

@@ -76,6 +76,8 @@ def _joined(ids):
 def run(tmp_path_factory):
   path = tmp_path_factory.mktemp('run')
   model = gpt_run.write_run(path)
+  # Goes into the graph: the other process draws alike every time.
+  tf.random.set_seed(1)
   return weights.read_weights(model), export_saved_model(str(path))
 
 
@@ -166,7 +168,7 @@ def test_a_stop_token_ends_the_text(ask, run):
 
 
 def test_draws_follow_the_probabilities(answers, run):
-  """400 draws of one token; an honest one fails this once in millions."""
+  """400 draws of one token, by every way to draw."""
   log_probabilities = _log_probabilities(run[0], _prompt(TEXTS[0], LENGTH))
   tempered = np.exp(log_probabilities / 0.7)
   tempered /= tempered.sum()
@@ -185,7 +187,9 @@ def test_draws_follow_the_probabilities(answers, run):
       text = '' if token == SEP else _joined([token])
       share = sum(answer == text for answer in drawn) / len(drawn)
       spread = np.sqrt(expected[token] * (1 - expected[token]) / len(drawn))
-      assert abs(share - expected[token]) <= 5.5 * spread + 1e-9, (
+      # Rare tokens spread further than a normal distribution: 3 draws more.
+      slack = 3 / len(drawn) if expected[token] else 0
+      assert abs(share - expected[token]) <= 4 * spread + slack, (
           name, PIECES[token])
 
 
