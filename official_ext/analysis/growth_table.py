@@ -62,17 +62,10 @@ def _declared(record: Mapping[str, Any]) -> list[str]:
     if part in record['exact']:
       lines.append(
           f'{part}: {_YES_OR_NO[record["exact"][part]]} ({record[part]} '
-          f'{_preserves(rule.preserves)})')
+          f'{rule.preserves})')
   if 'length' in record['exact']:
     lines.append('length: not exact; queries are pooled no more')
   return lines
-
-
-def _preserves(what: str) -> str:
-  """A rule's own words as a predicate."""
-  without = what.removeprefix('not ')
-  verb = 'preserves' if without == what else 'does not preserve'
-  return f'{verb} {without}'
 
 
 def _measured(record: Mapping[str, Any]) -> list[str]:

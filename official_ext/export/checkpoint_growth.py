@@ -80,7 +80,8 @@ def grow_checkpoint(
         'parameters_before': _count(weights), 'parameters_after': _count(grown),
         'operators': describe_operators(source, target, **rules),
         'exact': _exact(source, target, rules),
-        'parity': dataclasses.asdict(parity),
+        'parity': {**dataclasses.asdict(parity),
+                   'hidden_differences': list(parity.hidden_differences)},
     }
     write_model(partial, grown, target, vocab_file=vocab_file,
                 lower_case=lower_case)
