@@ -5,61 +5,24 @@ noise, no dropout and no clipping, Adam goes on as if nothing had happened.
 """
 
 import numpy as np
-from official.modeling.optimization import legacy_adamw
 import pytest
 import tensorflow as tf, tf_keras
 
 from official_ext import growth
 from official_ext import modeling
-from official_ext.growth import transfer
 from official_ext.modeling import weights
+from official_ext.training import exact_continuation
 from tests.modeling import tiny_gpt
 
 SMALL = tiny_gpt.PLAIN
 WIDE = SMALL.replace(hidden_size=16, num_heads=4, inner_size=32)
 STEPS = 50
-EPSILON = 1e-6
 
 
-class _AdamW(legacy_adamw.AdamWeightDecay):
-  """Model Garden's, also where weights are float64."""
-
-  def __init__(self):
-    super().__init__(
-        1e-3, weight_decay_rate=0.01, epsilon=EPSILON,
-        exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'])
-
-  def _prepare_local(self, var_device, var_dtype, apply_state):
-    super()._prepare_local(var_device, var_dtype, apply_state)
-    apply_state[var_device, var_dtype]['weight_decay_rate'] = tf.constant(
-        self.weight_decay_rate, var_dtype)
-
-
-class _ContinuingAdamW(_AdamW):
-  """AdamW with a factor for each weight's own step and one for its epsilon.
-
-  Weight decay, being proportional to the weight, has neither. The step is
-  written out, since TensorFlow's takes one epsilon only.
-  """
-
-  def __init__(self, model, step_factors, epsilon_factors):
-    super().__init__()
-    self._factors = {
-        variable.ref(): (step_factors[name], epsilon_factors[name])
-        for name, variable in weights.named_variables(model).items()}
-
-  def _resource_apply_dense(self, grad, var, apply_state=None):
-    given = apply_state[var.device, var.dtype.base_dtype]
-    step_factor, epsilon_factor = self._factors[var.ref()]
-    first, second = self.get_slot(var, 'm'), self.get_slot(var, 'v')
-    decay = self._decay_weights_op(var, given['lr_t'], apply_state)
-    with tf.control_dependencies([decay]):
-      first.assign(given['beta_1_t'] * first
-                   + given['one_minus_beta_1_t'] * grad)
-      second.assign(given['beta_2_t'] * second
-                    + given['one_minus_beta_2_t'] * tf.square(grad))
-      step = first / (tf.sqrt(second) + EPSILON * epsilon_factor)
-      return var.assign_sub(given['lr'] * step_factor * step)
+def _optimizer(epsilon):
+  return exact_continuation.ContinuingAdamWeightDecay(
+      1e-3, weight_decay_rate=0.01, epsilon=epsilon,
+      exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'])
 
 
 def _model(architecture):
@@ -98,28 +61,24 @@ def _float64():
   tf_keras.mixed_precision.set_global_policy('float32')
 
 
-@pytest.mark.parametrize('is_multiplied', [True, False])
-def test_a_widened_gpt_follows_the_small_one(is_multiplied):
-  specs = growth.weight_specs(WIDE)
-  maps = growth.maps_between(SMALL, WIDE)
+# An epsilon of the size of the gradients shows whether it is scaled.
+@pytest.mark.parametrize('epsilon, is_scaled', [
+    (1e-6, True), (1e-2, True), (1e-6, False)])
+def test_a_widened_gpt_follows_the_small_one(epsilon, is_scaled):
   small = _model(SMALL)
-  small.compile(optimizer=_AdamW())
+  small.compile(optimizer=_optimizer(epsilon))
   _fit(small, 0, 3)
   start = weights.read_weights(small)
   wide = _model(WIDE)
   weights.write_weights(
       wide, growth.grow(start, SMALL, WIDE, noise_scale=0))
-  step_factors = growth.learning_rate_multipliers(specs, maps)
-  # A gradient's share among copies is its moments' root's too, and so must be
-  # epsilon's.
-  epsilon_factors = transfer.grow_gradients(
-      {name: np.ones_like(value) for name, value in start.items()}, specs, maps)
-  wide.compile(optimizer=_ContinuingAdamW(
-      wide, step_factors if is_multiplied else dict.fromkeys(specs, 1.0),
-      epsilon_factors))
+  wide.compile(optimizer=_optimizer(epsilon))
   weights.write_moments(wide.optimizer, wide, *growth.grow_moments(
       *weights.read_moments(small.optimizer, small), SMALL, WIDE))
   wide.optimizer.iterations.assign(small.optimizer.iterations)
+  if is_scaled:
+    wide.optimizer.set_scales(wide, exact_continuation.continuation_scales(
+        growth.weight_specs(WIDE), growth.maps_between(SMALL, WIDE)))
 
   small_loss, wide_loss = (_fit(model, 3, STEPS) for model in (small, wide))
   end = weights.read_weights(small)
@@ -127,8 +86,8 @@ def test_a_widened_gpt_follows_the_small_one(is_multiplied):
       weights.read_weights(wide),
       growth.grow(end, SMALL, WIDE, noise_scale=0))
   assert int(wide.optimizer.iterations) == 3 + STEPS
-  assert (difference < 1e-9) == is_multiplied, difference
+  assert (difference < 1e-9) == is_scaled, difference
   # Losses are computed in float32.
-  assert (abs(wide_loss / small_loss - 1) < 1e-6) == is_multiplied
+  assert (abs(wide_loss / small_loss - 1) < 1e-6) == is_scaled
   # What was followed did move.
   assert _largest_relative_difference(end, start) > 0.03
