@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 import dataclasses
+import itertools
 import time
 from typing import Any
 import zlib
@@ -16,6 +17,7 @@ from official_ext.modeling import weights as weights_lib
 from official_ext.schedules import describe_growth
 from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import ResolvedStage
+from official_ext.training import exact_continuation
 from official_ext.training.config_fields import CHOICES
 from official_ext.training.stage_optimizer import StageOptimizer
 
@@ -297,10 +299,24 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     # Whoever keeps the moments keeps their step count: it corrects their bias.
     first_iteration = (
         0 if self._optimizer_growth == 'reset' else stage.start_step)
-    optimizer = self.stage_optimizer(stage.start_step, first_iteration)
+    continues = self._optimizer_growth == 'continue'
+    optimizer = self.stage_optimizer(
+        stage.start_step, first_iteration, scales_steps=continues)
     weights_lib.create_moments(optimizer, model)
     optimizer.iterations.assign(first_iteration)
+    if continues:
+      optimizer.set_scales(model, exact_continuation.continuation_scales(
+          growth.weight_specs(stage.architecture), self._maps_to(stage)))
     return optimizer
+
+  def _maps_to(self, stage: ResolvedStage) -> growth.GrowthMaps:
+    """Where each unit of a stage's model comes from in the first stage's."""
+    maps = growth.GrowthMaps.identity(self.stages[0].architecture)
+    for before, after in itertools.pairwise(self.stages[:stage.index + 1]):
+      maps = maps.then(growth.maps_between(
+          before.architecture, after.architecture, width=after.width_growth,
+          depth=after.depth_growth, seed=self.stage_seed(after.index)))
+    return maps
 
   def learning_rate(self) -> float:
     """The learning rate of the newest step."""

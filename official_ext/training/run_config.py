@@ -142,6 +142,8 @@ class PretrainConfig:
       found += self._length_mistakes()
     if not wrong & {'batch_size', 'num_replicas'}:
       found += self._replica_mistakes(num_replicas)
+    if self.optimizer_growth == 'continue':
+      found += self._continuation_mistakes()
     if not wrong & {'log_interval_steps', 'checkpoint_interval_steps'}:
       found += self._interval_mistakes()
     if not wrong & {'strategy', 'tpu'}:
@@ -243,6 +245,15 @@ class PretrainConfig:
               'replicas; the nearest that is: '
               f'{replicas * max(1, round(self.batch_size / replicas))}']
     return []
+
+  def _continuation_mistakes(self) -> list[str]:
+    wanted = {
+        'optimizer': 'adamw', 'gradient_clip_norm': 0, 'noise_scale': 0,
+        'output_dropout': 0, 'attention_dropout': 0}
+    return [
+        f'{name} is {getattr(self, name)!r}, but optimizer_growth is '
+        f"'continue', a test of exactness; give {value!r}"
+        for name, value in wanted.items() if getattr(self, name) != value]
 
   def _interval_mistakes(self) -> list[str]:
     if self.checkpoint_interval_steps % self.log_interval_steps:

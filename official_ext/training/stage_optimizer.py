@@ -12,6 +12,7 @@ from official.modeling.optimization import legacy_adamw
 import tensorflow as tf
 import tf_keras
 
+from official_ext.training import exact_continuation
 from official_ext.training.config_fields import CHOICES
 
 OPTIMIZERS = CHOICES['optimizer']
@@ -66,11 +67,30 @@ class StageOptimizer:
         self.peak_learning_rate, warmup_steps, self.num_steps - start_step,
         first_iteration)
 
-  def __call__(self, start_step: int = 0, first_iteration: int = 0
+  def __call__(self, start_step: int = 0, first_iteration: int = 0, *,
+               scales_steps: bool = False
                ) -> tf_keras.optimizers.legacy.Optimizer:
-    """A fresh optimizer for the stage that begins at `start_step`."""
-    make = (legacy_adamw.AdamWeightDecay if self.name == 'adamw'
-            else lamb.LAMB)
+    """A fresh optimizer for the stage that begins at `start_step`.
+
+    Args:
+      start_step: first step of the stage within the run.
+      first_iteration: what the optimizer's own counter says at that step.
+      scales_steps: whether the step of each weight can be scaled, see
+        `exact_continuation`; AdamW only.
+
+    Raises:
+      ValueError: LAMB is to scale its steps.
+    """
+    if scales_steps and self.name != 'adamw':
+      raise ValueError(
+          f'optimizer is {self.name!r}, whose steps cannot be scaled; give '
+          "'adamw'.")
+    if scales_steps:
+      make = exact_continuation.ContinuingAdamWeightDecay
+    elif self.name == 'adamw':
+      make = legacy_adamw.AdamWeightDecay
+    else:
+      make = lamb.LAMB
     return make(
         learning_rate=self.learning_rate(start_step, first_iteration),
         weight_decay_rate=self.weight_decay_rate,

@@ -10,7 +10,9 @@ from official_ext.data.manifest import Manifest
 from official_ext.data.manifest import Split
 from official_ext.growth.architecture import Architecture
 from official_ext.mistakes import ConfigurationError
+from official_ext.schedules import bert2bert
 from official_ext.schedules import compound_grow
+from official_ext.schedules import data_truncation
 from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import scratch
 from official_ext.schedules import Stage
@@ -20,6 +22,9 @@ from official_ext.training.run_config import PretrainConfig
 ARCHITECTURE = Architecture(
     num_layers=4, hidden_size=8, num_heads=2, inner_size=16, vocab_size=40,
     max_positions=24)
+GPT = Architecture(
+    family='gpt', num_layers=4, hidden_size=8, num_heads=2, inner_size=16,
+    vocab_size=40, max_positions=24)
 
 
 def make_config(**changes):
@@ -116,6 +121,32 @@ def test_a_wrong_field(name, value, message):
     ({'architecture': ARCHITECTURE.replace(sequence_length=12)},
      'architecture has sequence_length 12 but max_positions 24; a run trains all '
      'positions: leave sequence_length out and set max_positions to the length'),
+    ({'num_predictions': 0},
+     'num_predictions is 0; give a whole number of at least 1'),
+    ({'architecture': GPT, 'use_next_sentence': False,
+      'schedule': scratch()},
+     'num_predictions is 3, but a GPT predicts every token; give 0'),
+    ({'architecture': GPT, 'num_predictions': 0, 'schedule': scratch()},
+     'use_next_sentence is True, but a GPT reads no pairs of sentences; give '
+     'False'),
+    ({'schedule': bert2bert(), 'optimizer_growth': 'transfer'},
+     "optimizer_growth is 'transfer', but the first stage, 'sub_models', trains "
+     'sub-models of 1, … layers only: the other weights have no moments to keep; '
+     "give 'reset'"),
+    ({'optimizer_growth': 'continue', 'gradient_clip_norm': 0.0,
+      'output_dropout': 0.0, 'attention_dropout': 0.0},
+     "noise_scale is 0.1, but optimizer_growth is 'continue', a test of "
+     'exactness; give 0'),
+    ({'init_checkpoint': 'nowhere'},
+     'init_checkpoint: nowhere has no checkpoint; give a run directory of '
+     '`train`, a directory that `grow` or `convert` wrote, or the prefix of a '
+     'checkpoint (folder/ckpt-100)'),
+    ({'schedule': data_truncation(length=0.5)},
+     "stage_data_dirs: no data of 12 tokens for stage 'short'; prepare the text "
+     'with --seq_length 12 and the same --vocab_file, and add the directory'),
+    ({'stage_data_dirs': ['nowhere']},
+     'stage_data_dirs: nowhere holds no manifest.json; make the data with '
+     '`python -m official_ext.prepare --output_dir nowhere`'),
     ({'num_predictions': 22},
      'num_predictions is 22, but a sequence of 24 tokens has 21 that can be '
      'masked; give fewer predictions or longer sequences'),

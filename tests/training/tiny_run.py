@@ -20,7 +20,8 @@ ARCHITECTURE = Architecture(
     vocab_size=VOCABULARY, max_positions=SEQUENCE_LENGTH)
 
 
-def write_data(path, shard_sizes=(20, 13, 30), eval_size=12) -> str:
+def write_data(path, shard_sizes=(20, 13, 30), eval_size=12, *,
+               sequence_length=SEQUENCE_LENGTH, vocabulary_prefix='piece') -> str:
   """Writes shards whose records say, in word 1, which record they are."""
   os.makedirs(path, exist_ok=True)
   rng = np.random.default_rng(7)
@@ -28,11 +29,12 @@ def write_data(path, shard_sizes=(20, 13, 30), eval_size=12) -> str:
   splits = {}
   for split, sizes in (('train', shard_sizes), ('eval', (eval_size,))):
     shards = tuple(
-        _write_shard(path, f'{split}-{i}.tfrecord', size, rng, numbers)
+        _write_shard(
+            path, f'{split}-{i}.tfrecord', size, rng, numbers, sequence_length)
         for i, size in enumerate(sizes))
     splits[split] = Split(
         examples=sum(sizes), documents=1, tokens=1, shards=shards)
-  _write_manifest(path, splits)
+  _write_manifest(path, splits, vocabulary_prefix, seq_length=sequence_length)
   return str(path)
 
 
@@ -64,8 +66,8 @@ def config(tmp_path, **changes) -> PretrainConfig:
   return dataclasses.replace(plain, **changes)
 
 
-def _write_manifest(path, splits, **changes) -> None:
-  vocabulary = ''.join(f'piece{i}\n' for i in range(VOCABULARY))
+def _write_manifest(path, splits, vocabulary_prefix='piece', **changes) -> None:
+  vocabulary = ''.join(f'{vocabulary_prefix}{i}\n' for i in range(VOCABULARY))
   with open(os.path.join(path, 'vocab.txt'), 'w') as file:
     file.write(vocabulary)
   Manifest(**{
@@ -77,12 +79,13 @@ def _write_manifest(path, splits, **changes) -> None:
       'splits': splits, 'versions': {}} | changes).write(str(path))
 
 
-def _write_shard(path, name, size, rng, numbers) -> Shard:
+def _write_shard(path, name, size, rng, numbers,
+                 sequence_length=SEQUENCE_LENGTH) -> Shard:
   file = os.path.join(path, name)
   with tf.io.TFRecordWriter(file) as writer:
     for _ in range(size):
       writer.write(_causal_record(rng) if numbers is None
-                   else _record(rng, next(numbers)))
+                   else _record(rng, next(numbers), sequence_length))
   with open(file, 'rb') as content:
     data = content.read()
   return Shard(file=name, examples=size, bytes=len(data),
@@ -100,9 +103,9 @@ def _causal_record(rng) -> bytes:
   return example.SerializeToString()
 
 
-def _record(rng, number) -> bytes:
-  length = int(rng.integers(8, SEQUENCE_LENGTH + 1))
-  words = np.zeros(SEQUENCE_LENGTH, np.int64)
+def _record(rng, number, sequence_length) -> bytes:
+  length = int(rng.integers(8, sequence_length + 1))
+  words = np.zeros(sequence_length, np.int64)
   # A pattern that can be learnt: words count up from a random start.
   words[:length] = 5 + (rng.integers(35) + np.arange(length)) % 35
   # Not a feature that training reads as anything but a word.
@@ -115,8 +118,8 @@ def _record(rng, number) -> bytes:
   words[positions[:predictions]] = 4
   features = {
       'input_word_ids': words,
-      'input_mask': (np.arange(SEQUENCE_LENGTH) < length).astype(np.int64),
-      'input_type_ids': (np.arange(SEQUENCE_LENGTH) >= 6).astype(np.int64),
+      'input_mask': (np.arange(sequence_length) < length).astype(np.int64),
+      'input_type_ids': (np.arange(sequence_length) >= 6).astype(np.int64),
       'masked_lm_positions': positions,
       'masked_lm_ids': ids,
       'next_sentence_labels': np.array([number % 2]),
