@@ -163,11 +163,11 @@ class GrowingTraining:
       dict of metric name to value since the last reset.
     """
     part = self.trained_part
-    self._train_on(
+    self.train_part(
         _features(data), None, part.trained_layers or part.sub_model_layers)
     return {metric.name: metric.result() for metric in self.metrics}
 
-  def _train_on(self, features: dict[str, tf.Tensor], num_layers: int | None,
+  def train_part(self, features: dict[str, tf.Tensor], num_layers: int | None,
                 trained_layers: int | None) -> None:
     """Updates what `forward` has a gradient for; see there for the arguments."""
     replica_context = tf.distribute.get_replica_context()
@@ -276,7 +276,7 @@ class GrowingTraining:
 
     def branch(num_layers):
       def replica_step(data):
-        self._train_on(_features(data), num_layers, part.sub_model_layers)
+        self.train_part(_features(data), num_layers, part.sub_model_layers)
 
       if self.jit_compile:
         replica_step = tf.function(

@@ -148,3 +148,24 @@ def test_missing_scales_are_refused():
   with pytest.raises(ValueError, match='set_scales: no scales for pooler/bias; '
                                        'give one a weight.'):
     model.optimizer.set_scales(model, scales)
+
+
+def test_scales_hold_on_two_replicas_and_in_checkpoints(mirrored, tmp_path):
+  small = _pretrainer(_SMALL, _optimizer(1e-2))
+  _losses(small, range(3))
+  batch = tiny_bert.features(seed=5, lengths=[16, 16, 9, 7])
+  data = tf.data.Dataset.from_tensors(batch).repeat(3)
+  with mirrored.scope():
+    large = _grown(small, 1e-2)
+    large.optimizer.set_scales(large, _scales())
+  path = tf.train.Checkpoint(model=large, optimizer=large.optimizer).save(
+      str(tmp_path / 'ckpt'))
+  small.fit(data, verbose=0)
+  large.fit(data, verbose=0)
+  expected = small(batch)['mlm_logits']
+  np.testing.assert_allclose(large(batch)['mlm_logits'], expected, atol=1e-4)
+  resumed = _pretrainer(_LARGE, _optimizer(1e-2))
+  tf.train.Checkpoint(model=resumed, optimizer=resumed.optimizer).restore(
+      path).assert_existing_objects_matched()
+  resumed.fit(data, verbose=0)
+  np.testing.assert_allclose(resumed(batch)['mlm_logits'], expected, atol=1e-4)

@@ -96,7 +96,7 @@ def test_gradients_are_those_of_the_whole_model(query_pool_size):
                 - moments[None]['embeddings/word']).max() > 1e-4
 
 
-@pytest.mark.parametrize('kind', ['one device', 'mirrored', 'xla', 'pooled'])
+@pytest.mark.parametrize('kind', ['pooled', 'mirrored', 'xla'])
 def test_a_sub_model_step_equals_one_of_a_really_smaller_model(kind, mirrored):
   architecture = _FOUR.replace(query_pool_size=1 + (kind == 'pooled'))
   model = _pretrainer(
@@ -104,7 +104,7 @@ def test_a_sub_model_step_equals_one_of_a_really_smaller_model(kind, mirrored):
       jit_compile=kind == 'xla')
   model.set_trained_part(sub_model_layers=2, seed=_MIXED_SEED)
   depths = []
-  for step in range(2 if kind == 'xla' else 3):
+  for step in range(2):
     depth = int(model.drawn_depth(step))
     depths.append(depth)
     before = _state(model)
@@ -131,11 +131,11 @@ def test_a_sub_model_step_equals_one_of_a_really_smaller_model(kind, mirrored):
 
 def test_steps_per_execution_change_nothing_and_branches_are_traced_once():
   models, start = [], None
-  for steps_per_execution in (1, 3):
+  for steps_per_execution in (1, 2):
     model = _pretrainer(steps_per_execution=steps_per_execution, dropout=True)
     start = start or weights.read_weights(model)
     weights.write_weights(model, start)
-    model.set_trained_part(sub_model_layers=1, seed=1)
+    model.set_trained_part(sub_model_layers=2, seed=_MIXED_SEED)
     models.append(model)
     traced = []
 
@@ -144,12 +144,12 @@ def test_steps_per_execution_change_nothing_and_branches_are_traced_once():
       return forward(*args, **kwargs)
 
     model.forward = forward
-    _fit(model, steps=6)
-    assert sorted(traced) == [1, 2, 3, 4]
-    assert int(model.optimizer.iterations) == 6
-  one, three = (_state(model) for model in models)
+    _fit(model, steps=4)
+    assert sorted(traced) == [2, 4]
+    assert int(model.optimizer.iterations) == 4
+  one, two = (_state(model) for model in models)
   for name, values in one.items():
-    for first, second in zip(values, three[name]):
+    for first, second in zip(values, two[name]):
       np.testing.assert_array_equal(first, second, err_msg=name)
 
 
@@ -212,7 +212,7 @@ def _num_products(model, num_layers, trained_layers):
 
   @tf.function
   def step():
-    model._train_on(features, num_layers, trained_layers)  # pylint: disable=protected-access
+    model.train_part(features, num_layers, trained_layers)
 
   operations = step.get_concrete_function().graph.get_operations()
   return sum(operation.type in ('MatMul', 'BatchMatMulV2', 'Einsum')
