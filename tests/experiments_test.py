@@ -21,8 +21,8 @@ _WORDS = [f'{a}{b}' for a in ('ba', 'do', 'ki', 'lu', 'me', 'no', 'ra', 'ti')
 
 # A growth: the step before which it happens, what changes, and whether the
 # weights go on computing the same function.
-_TRAIN_ALL = 'trained sub-models of 1, … layers -> all'
-_TRAIN_SUB_MODELS = 'trained all -> sub-models of 1, … layers'
+_TRAIN_ALL = 'trained sub-models of 1, 2, 3 or 4 layers -> all'
+_TRAIN_SUB_MODELS = 'trained all -> sub-models of 1, 2, 3 or 4 layers'
 
 
 def _widths(hidden, rule):
@@ -38,10 +38,10 @@ def _stacked(steps, rule='append'):
 
 
 _MSLT = [
-    (8, ['depth 1 -> 2 (top)', 'trained all -> top 1 layers'], False),
+    (8, ['depth 1 -> 2 (top)', 'trained all -> top layer'], False),
     (16, ['depth 2 -> 3 (top)'], False),
     (24, ['depth 3 -> 4 (top)'], False),
-    (32, ['trained top 1 layers -> all'], True)]
+    (32, ['trained top layer -> all'], True)]
 _BERT2BERT = [
     (0, [*_widths(32, 'aki'), _TRAIN_SUB_MODELS], False),
     (5, [_TRAIN_ALL], True)]

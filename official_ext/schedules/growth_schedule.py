@@ -51,9 +51,13 @@ class ResolvedStage:
   def trained_part(self) -> str:
     """What of the model is trained, in words."""
     if self.sub_model_layers is not None:
-      return f'sub-models of {self.sub_model_layers}, … layers'
+      *depths, last = range(
+          self.sub_model_layers, self.architecture.num_layers + 1,
+          self.sub_model_layers)
+      return f'sub-models of {", ".join(map(str, depths))} or {last} layers'
     if self.trained_layers is not None:
-      return f'top {self.trained_layers} layers'
+      return ('top layer' if self.trained_layers == 1
+              else f'top {self.trained_layers} layers')
     return 'all'
 
   def to_dict(self) -> dict[str, Any]:
@@ -184,7 +188,8 @@ class GrowthSchedule:
             f'stage {stage.name!r} after {previous_name!r}: {mistake}'
             for mistake in growth_mistakes(
                 previous, shape, stage.depth_growth, stage.width_growth)]
-      previous_name, previous = stage.name, shape
+      # Weighted LayerNorms are ordinary ones by the end of their stage.
+      previous_name, previous = stage.name, shape.replace(norm_source_size=None)
     if shapes[-1] is not None:
       mistakes += _end_mistakes(self.stages[-1], shapes[-1], parts[-1], target)
     if mistakes:

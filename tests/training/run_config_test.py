@@ -131,8 +131,8 @@ def test_a_wrong_field(name, value, message):
      'False'),
     ({'schedule': bert2bert(), 'optimizer_growth': 'transfer'},
      "optimizer_growth is 'transfer', but the first stage, 'sub_models', trains "
-     'sub-models of 1, … layers only: the other weights have no moments to keep; '
-     "give 'reset'"),
+     'sub-models of 1, 2, 3 or 4 layers only: the other weights have no moments to '
+     "keep; give 'reset'"),
     ({'optimizer_growth': 'continue', 'gradient_clip_norm': 0.0,
       'output_dropout': 0.0, 'attention_dropout': 0.0},
      "noise_scale is 0.1, but optimizer_growth is 'continue', a test of "

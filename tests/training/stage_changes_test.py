@@ -63,7 +63,7 @@ def test_a_run_grows_from_a_checkpoint_before_its_first_step(
           from_source['stage_to']) == (0, -1, 0)
   assert from_source['operators'] == [
       'hidden 8 -> 16 (fpi)', 'heads 1 -> 2 (fpi)', 'inner 16 -> 32 (fpi)',
-      'trained all -> sub-models of 1, … layers']
+      'trained all -> sub-models of 1 or 2 layers']
   assert from_source['preserves']
   assert from_source['max_logit_difference'] < 1e-5
   # What the run starts from is where the small one ended.
@@ -71,7 +71,7 @@ def test_a_run_grows_from_a_checkpoint_before_its_first_step(
   assert end['moment'] == 'end'
   assert from_source['loss_before'] == pytest.approx(end['loss'], rel=1e-6)
   assert from_source['loss_after'] == pytest.approx(end['loss'], rel=1e-5)
-  assert to_full['operators'] == ['trained sub-models of 1, … layers -> all']
+  assert to_full['operators'] == ['trained sub-models of 1 or 2 layers -> all']
   assert to_full['max_logit_difference'] == 0
   with open(path / 'schedule.json') as file:
     assert json.load(file)['source'] == dataclasses.asdict(SMALL)
