@@ -197,12 +197,15 @@ class Stage:
           'each other; drop one')
     norm_source_size = None
     if self.weighted_norm and narrower is not None:
-      if narrower.hidden_size >= sizes['hidden_size']:
+      if narrower.hidden_size < sizes['hidden_size']:
+        norm_source_size = narrower.hidden_size
+      elif narrower.hidden_size == sizes['hidden_size']:
+        # Of a checkpoint that has been widened already.
+        norm_source_size = narrower.norm_source_size
+      if norm_source_size is None:
         mistakes.append(
             f'weighted_norm is set, but hidden_size {sizes["hidden_size"]} does '
             f'not grow from {narrower.hidden_size}; drop weighted_norm')
-      else:
-        norm_source_size = narrower.hidden_size
     if mistakes:
       raise ValueError('; '.join(mistakes))
     return target.untreated().replace(

@@ -230,6 +230,16 @@ def test_weighted_norms_keep_the_width_before():
       BASE, 400_000, source=BASE) == [
           "stage 'sub_models': weighted_norm is set, but hidden_size 768 does not "
           'grow from 768; drop weighted_norm']
+  # `grow` has widened the checkpoint; training takes its LayerNorms further.
+  widened = BASE.replace(norm_source_size=512)
+  assert shapes(from_checkpoint, 'norm_source_size', source=widened) == [
+      (50_000, 512), (350_000, None)]
+  twice = schedules.GrowthSchedule([
+      schedules.Stage('first', fraction=0.5, weighted_norm=True),
+      schedules.Stage('second', fraction=0.5, weighted_norm=True)])
+  assert twice.mistakes(BASE, 10, source=widened)[0] == (
+      "stage 'second': weighted_norm is set, but hidden_size 768 does not grow "
+      'from 768; drop weighted_norm')
 
 
 def test_a_checkpoint_that_does_not_lead_to_the_first_stage_is_refused():
