@@ -68,9 +68,12 @@ def main() -> None:
       _TARGET_GIN_FILE.value, _GIN_PARAMS.value,
       defaults={name: getattr(source, name)
                 for name in checkpoint_growth.INHERITED})
-  # Uniform weights are an ordinary LayerNorm.
-  if _WEIGHTED_NORM.value and target.hidden_size % source.hidden_size:
-    target = target.replace(norm_source_size=source.hidden_size)
+  if _WEIGHTED_NORM.value:
+    if target.hidden_size == source.hidden_size:
+      target = target.replace(norm_source_size=source.norm_source_size)
+    # For a multiple an ordinary LayerNorm does the same.
+    elif target.hidden_size % source.hidden_size:
+      target = target.replace(norm_source_size=source.hidden_size)
   mistakes = growth_mistakes(
       source, target, width=_WIDTH.value, depth=_DEPTH.value)
   if target == source:

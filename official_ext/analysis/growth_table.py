@@ -1,6 +1,7 @@
 """A growth as a table: what there was, what there is, what stayed the same."""
 
 from collections.abc import Mapping, Sequence
+import dataclasses
 from typing import Any
 
 from official_ext.analysis.quantities import tiny
@@ -12,14 +13,23 @@ from official_ext.growth import WIDTH_RULES
 # order, relative to the largest number compared.
 _ROUNDING = 1e-4
 _YES_OR_NO = {True: 'exact', False: 'not exact'}
+_ROWS = {
+    'layers': lambda model: str(model.num_layers),
+    'hidden size': lambda model: str(model.hidden_size),
+    'heads': lambda model: f'{model.num_heads} of {model.head_size}',
+    'inner units': lambda model: str(model.stored_inner_size),
+    'LayerNorm': lambda model: (
+        'ordinary' if model.norm_source_size is None
+        else f'of {model.norm_source_size}'),
+}
 
 
 def sides(source: Architecture, target: Architecture) -> list[str]:
   """Both architectures, a line a field, those that differ marked."""
   rows = [(name, *map(str, values), '' if values[0] == values[1] else '*')
           for name, values in (
-              (field, (getattr(source, field), getattr(target, field)))
-              for field in source.__dataclass_fields__)]
+              (field.name, [getattr(side, field.name) for side in (source, target)])
+              for field in dataclasses.fields(Architecture))]
   return _columns([('', 'source', 'target', ''), *rows])
 
 
@@ -40,17 +50,6 @@ def growth_lines(record: Mapping[str, Any]) -> list[str]:
   lines += _declared(record)
   lines += _measured(record)
   return lines + _notes(source, target, record)
-
-
-_ROWS = {
-    'layers': lambda model: str(model.num_layers),
-    'hidden size': lambda model: str(model.hidden_size),
-    'heads': lambda model: f'{model.num_heads} of {model.head_size}',
-    'inner units': lambda model: str(model.stored_inner_size),
-    'LayerNorm': lambda model: (
-        'ordinary' if model.norm_source_size is None
-        else f'of {model.norm_source_size}'),
-}
 
 
 def _declared(record: Mapping[str, Any]) -> list[str]:

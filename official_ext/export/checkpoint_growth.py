@@ -104,8 +104,9 @@ def _exact(source: Architecture, target: Architecture, rules: dict[str, str]
            ) -> dict[str, bool]:
   """Whether each part of the growth, alone, preserves the function."""
   exact = {}
-  wider = target.replace(num_layers=source.num_layers,
-                         query_pool_size=source.query_pool_size)
+  wider = target.replace(
+      num_layers=source.num_layers, query_pool_size=source.query_pool_size,
+      sequence_length=source.sequence_length)
   if describe_operators(source, wider, **rules):
     exact['width'] = weight_growth_preserves(source, wider, **rules)
   if target.num_layers != source.num_layers:

@@ -44,7 +44,8 @@ def architecture_of(config: Mapping[str, Any], place: str) -> Architecture:
     raise ValueError(
         f'{place}: model_type is {config.get("model_type")!r}; only BERT can be '
         f"converted, with model_type '{MODEL_TYPE}'.")
-  values = {**_DEFAULTS, **config}
+  values = _DEFAULTS | {
+      name: value for name, value in config.items() if value is not None}
   mistakes = [
       f'{name} is {values[name]!r}, which this BERT cannot have; expected '
       f'{_DEFAULTS[name]!r}'

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 from typing import Any
 
 import tensorflow as tf
@@ -59,8 +60,7 @@ def find_checkpoint(path: str) -> CheckpointSource:
   else:
     directory = path
     is_run = tf.io.gfile.exists(os.path.join(path, _SCHEDULE_FILE))
-    prefix = tf.train.latest_checkpoint(
-        os.path.join(path, _CHECKPOINTS_DIR) if is_run else path)
+    prefix = _newest(os.path.join(path, _CHECKPOINTS_DIR) if is_run else path)
     if prefix is None:
       raise ValueError(
           f'{path} has no checkpoint; give a run directory of `train`, a '
@@ -71,6 +71,17 @@ def find_checkpoint(path: str) -> CheckpointSource:
     if tf.io.gfile.exists(os.path.join(run, _SCHEDULE_FILE)):
       return _with_settled_norms(_in_run(prefix, run))
   return _with_settled_norms(_by_itself(prefix, directory))
+
+
+def _newest(directory: str) -> str | None:
+  """The newest checkpoint by TensorFlow's list, or by the numbers in the names."""
+  listed = tf.train.latest_checkpoint(directory)
+  if listed or not tf.io.gfile.isdir(directory):
+    return listed
+  found = (re.fullmatch(r'(.*?(\d*))\.index', name)
+           for name in tf.io.gfile.listdir(directory))
+  prefixes = [(int(match[2] or 0), match[1]) for match in found if match]
+  return os.path.join(directory, max(prefixes)[1]) if prefixes else None
 
 
 def _in_run(prefix: str, run: str) -> CheckpointSource:

@@ -49,9 +49,12 @@ def read_checkpoint(path: str) -> tuple[dict[str, np.ndarray], Architecture]:
     reader = tf.train.load_checkpoint(source.prefix)
     weights = {name: reader.get_tensor(key) for name, key in
                checkpoint_objects.weight_keys(reader).items()}
-  except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
-    words = one_line(error).rstrip('.')
-    raise ValueError(f'{source.prefix} cannot be read: {words}.') from error
+  except ValueError as error:
+    raise ValueError(f'{source.prefix} cannot be read: {error}.') from error
+  except (tf.errors.OpError, IndexError, RuntimeError) as error:
+    raise ValueError(
+        f'{source.prefix} is damaged ({one_line(error)}); give an earlier one by '
+        'its prefix (folder/ckpt-100).') from error
   untrained = tuple(f'{head}/' for head in source.untrained)
   weights = {name: array for name, array in weights.items()
              if not name.startswith(untrained)}

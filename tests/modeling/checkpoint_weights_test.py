@@ -297,8 +297,24 @@ def test_a_written_architecture_that_does_not_fit_is_refused(weights, tmp_path):
 def test_a_damaged_checkpoint_is_refused(run, tmp_path):
   path = shutil.copytree(run[0], tmp_path / 'run')
   (data,) = (path / 'checkpoints').glob('ckpt-3.data*')
-  data.write_bytes(data.read_bytes()[:100])
+  whole = data.read_bytes()
+  data.write_bytes(whole[:100] + b'?' + whole[101:])
+  message = _message(path)
+  assert f'{path}/checkpoints/ckpt-3 is damaged (' in message
+  assert message.endswith('give an earlier one by its prefix (folder/ckpt-100).')
+  data.write_bytes(whole[:100])
   assert 'ckpt-3' in _message(path)
+
+
+def test_a_lost_list_of_checkpoints_is_no_loss(weights, tmp_path):
+  other = {name: array + 1 for name, array in weights.items()}
+  for step, some in ((9, other), (10, weights)):
+    checkpoint_weights.write_model(
+        str(tmp_path / str(step)), some, tiny_bert.PLAIN)
+    for file in (tmp_path / str(step)).glob('ckpt-0.*'):
+      file.rename(tmp_path / file.name.replace('ckpt-0', f'ckpt-{step}'))
+  got, _ = checkpoint_weights.read_checkpoint(str(tmp_path))
+  _assert_equal(got, weights)
 
 
 def test_weights_that_do_not_fit_are_not_written(weights, tmp_path):
