@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 import math
+import statistics
 
 from official_ext.growth.architecture import Architecture
 from official_ext.growth.named_weights import weight_specs
@@ -227,19 +228,31 @@ def stage_train_flops(stage, num_predictions: int, batch_size: int = 1, *,
     batch_size: sequences.
     has_next_sentence: whether the next-sentence head is there.
   """
+  trained_layers = stage.trained_layers or stage.sub_model_layers
+  return round(statistics.mean(
+      train_flops(
+          architecture, num_predictions, batch_size,
+          has_next_sentence=has_next_sentence, trained_layers=trained_layers)
+      for architecture in _drawn_architectures(stage)))
+
+
+def stage_forward_flops(stage, num_predictions: int, batch_size: int = 1, *,
+                        has_next_sentence: bool = True) -> int:
+  """FLOPs of the forward pass of a training step; see `stage_train_flops`."""
+  return round(statistics.mean(
+      forward_flops(
+          architecture, num_predictions, batch_size,
+          has_next_sentence=has_next_sentence)
+      for architecture in _drawn_architectures(stage)))
+
+
+def _drawn_architectures(stage) -> list[Architecture]:
+  """What the steps of a stage run, equally often."""
   architecture, part = stage.architecture, stage.sub_model_layers
   if part is None:
-    return train_flops(
-        architecture, num_predictions, batch_size,
-        has_next_sentence=has_next_sentence,
-        trained_layers=stage.trained_layers)
-  depths = range(part, architecture.num_layers + 1, part)
-  total = sum(
-      train_flops(
-          architecture.replace(num_layers=depth), num_predictions, batch_size,
-          has_next_sentence=has_next_sentence, trained_layers=part)
-      for depth in depths)
-  return round(total / len(depths))
+    return [architecture]
+  return [architecture.replace(num_layers=depth)
+          for depth in range(part, architecture.num_layers + 1, part)]
 
 
 def parameter_count(architecture: Architecture, *,

@@ -122,7 +122,8 @@ class PretrainConfig:
       manifest: the `Manifest` of `data_dir`; None leaves the data unchecked.
       num_replicas: replicas that the strategy will have; None uses
         `self.num_replicas`, or what the strategy implies.
-      require_directories: whether `model_dir` and `data_dir` must be given.
+      require_directories: whether `model_dir` and `data_dir` must be given, and
+        the name of the TPU; planning needs none of them.
 
     Returns:
       One line for each mistake, saying what was given and the mend.
@@ -147,7 +148,7 @@ class PretrainConfig:
     if not wrong & {'log_interval_steps', 'checkpoint_interval_steps'}:
       found += self._interval_mistakes()
     if not wrong & {'strategy', 'tpu'}:
-      found += self._strategy_mistakes()
+      found += self._strategy_mistakes(require_directories)
     if manifest is not None and not wrong & {'architecture', 'num_predictions'}:
       found += data_mistakes.data_mistakes(self, manifest, wrong)
     if require_directories and not found:
@@ -264,8 +265,8 @@ class PretrainConfig:
               f'{self.log_interval_steps}; give {nearest}']
     return []
 
-  def _strategy_mistakes(self) -> list[str]:
-    if self.strategy == 'tpu' and not self.tpu:
+  def _strategy_mistakes(self, require_tpu: bool) -> list[str]:
+    if self.strategy == 'tpu' and not self.tpu and require_tpu:
       return ["tpu is missing though strategy is 'tpu'; give --tpu with its "
               "name, or 'local' on a TPU VM"]
     if self.tpu and self.strategy != 'tpu':

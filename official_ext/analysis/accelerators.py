@@ -1,0 +1,83 @@
+"""The chips that a run may be planned for, by their published figures."""
+
+import dataclasses
+import math
+import re
+
+_TOPOLOGY = re.compile(r'(\w+):(\d+(?:x\d+)*)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+  """A TPU chip, as Google Cloud's documentation describes it.
+
+  Attributes:
+    name: as in a topology.
+    cores: devices that TensorFlow sees on a chip; from v4 on the two cores of a
+      chip act as one.
+    peak_flops: bfloat16 FLOPs a second of the whole chip.
+    memory_bytes: of the whole chip.
+    link_bytes_per_second: between chips, all links of a chip together, one way.
+  """
+
+  name: str
+  cores: int
+  peak_flops: float
+  memory_bytes: int
+  link_bytes_per_second: float
+
+  @property
+  def core_flops(self) -> float:
+    return self.peak_flops / self.cores
+
+  @property
+  def core_memory_bytes(self) -> int:
+    return self.memory_bytes // self.cores
+
+
+_GIB = 1 << 30
+_GBIT = 1e9 / 8
+CHIPS = {
+    chip.name: chip for chip in (
+        Chip('v2', 2, 46e12, 16 * _GIB, 2000 * _GBIT),
+        Chip('v3', 2, 123e12, 32 * _GIB, 2624 * _GBIT),
+        Chip('v4', 1, 275e12, 32 * _GIB, 2400 * _GBIT),
+        Chip('v5e', 1, 197e12, 16 * _GIB, 1600 * _GBIT),
+        Chip('v5p', 1, 459e12, 95 * _GIB, 4800 * _GBIT),
+        Chip('v6e', 1, 918e12, 32 * _GIB, 3584 * _GBIT))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+  """A slice of chips.
+
+  Attributes:
+    chip: its kind.
+    num_chips: how many.
+  """
+
+  chip: Chip
+  num_chips: int
+
+  @property
+  def num_cores(self) -> int:
+    return self.num_chips * self.chip.cores
+
+  @classmethod
+  def parse(cls, text: str) -> 'Topology':
+    """Reads `v3:8x8`, `v4:2x2x1`, `v5e:4x4`.
+
+    Raises:
+      ValueError: it is no topology of a known chip.
+    """
+    match = _TOPOLOGY.fullmatch(text)
+    if not match or match[1] not in CHIPS:
+      raise ValueError(
+          f'tpu_topology is {text!r}; give a chip and its shape, such as v3:8x8 '
+          f'or v4:2x2x1. Chips: {", ".join(CHIPS)}.')
+    num_chips = math.prod(int(side) for side in match[2].split('x'))
+    if not num_chips:
+      raise ValueError(
+          f'tpu_topology is {text!r}, a shape without chips; give sides of at '
+          'least 1.')
+    return cls(CHIPS[match[1]], num_chips)

@@ -1,0 +1,66 @@
+"""Says what a run will cost, stage by stage, before a device is booked.
+
+  python -m official_ext.plan --gin_file=experiments/compound_grow_base.gin \\
+      --tpu_topology=v3:8x8
+
+Needs neither data nor an accelerator. Compares with a baseline: with
+--baseline_gin_file that run, otherwise as many steps of the whole model.
+"""
+
+import json
+
+from absl import flags
+
+from official_ext.command import run_command
+
+_GIN_FILE = flags.DEFINE_multi_string(
+    'gin_file', [], 'Configuration files, in order; the last one wins. Looked '
+    'for here, then among the files that come with the package.')
+_GIN_PARAMS = flags.DEFINE_multi_string(
+    'gin_params', [], "Single settings that override the files, such as "
+    "'train.num_steps = 1000'.")
+_BASELINE_GIN_FILE = flags.DEFINE_multi_string(
+    'baseline_gin_file', [], 'Configuration of the run to compare with; '
+    '--gin_params do not apply to it.')
+_TPU_TOPOLOGY = flags.DEFINE_string(
+    'tpu_topology', None, 'Chips to estimate times and memory for, such as '
+    'v3:8x8 or v5e:4x4.')
+_NUM_CORES = flags.DEFINE_integer(
+    'num_cores', None, 'Devices that share a batch; those of --tpu_topology if '
+    'not given.', lower_bound=1)
+_UTILIZATION = flags.DEFINE_float(
+    'utilization', 0.4, "Share of the chips' peak that the time estimates "
+    'assume; 0.4 is usual for large Transformers.')
+_JSON = flags.DEFINE_bool('json', False, 'Print JSON for machines.')
+
+
+def main() -> None:
+  """Plans, and prints."""
+  # Imported here so that --help comes at once.
+  from official_ext import configuration
+  from official_ext.analysis import cost_plan
+  from official_ext.analysis import cost_table
+  from official_ext.analysis.accelerators import Topology
+
+  topology = _TPU_TOPOLOGY.value and Topology.parse(_TPU_TOPOLOGY.value)
+
+  def plan_of(gin_files, gin_params=()):
+    config, _ = configuration.load_config(
+        gin_files, gin_params, require_directories=False)
+    return cost_plan.make_plan(
+        config, num_cores=_NUM_CORES.value, topology=topology or None,
+        utilization=_UTILIZATION.value)
+
+  plan = plan_of(_GIN_FILE.value, _GIN_PARAMS.value)
+  baseline = (plan_of(_BASELINE_GIN_FILE.value) if _BASELINE_GIN_FILE.value
+              else cost_plan.full_model_plan(plan))
+  if _JSON.value:
+    print(json.dumps(cost_plan.to_json(plan, baseline), indent=2))
+  else:
+    print(cost_table.render(
+        plan, baseline,
+        baseline_name=' '.join(_BASELINE_GIN_FILE.value) or None))
+
+
+if __name__ == '__main__':
+  run_command(main)
