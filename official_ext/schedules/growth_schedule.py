@@ -48,6 +48,13 @@ class ResolvedStage:
     return self.end_step - self.start_step
 
   @property
+  def end_architecture(self) -> Architecture:
+    """The model after the stage's steps, which make its LayerNorms ordinary."""
+    if not self.num_steps:
+      return self.architecture
+    return self.architecture.replace(norm_source_size=None)
+
+  @property
   def trained_part(self) -> str:
     """What of the model is trained, in words."""
     if self.sub_model_layers is not None:

@@ -239,7 +239,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
         'to': dataclasses.asdict(target.architecture),
         'operators': describe_growth(source, target),
         'preserves': growth.weight_growth_preserves(
-            source.architecture, target.architecture, **rules),
+            source.end_architecture, target.architecture, **rules),
     }
     logits = self._probe_logits()
     with self.model.distribute_strategy.scope():

@@ -215,6 +215,16 @@ def test_the_papers_schedules_of_bert_base():
       (120_000, 12, 384), (280_000, 12, 768)]
 
 
+def test_weighted_norms_are_ordinary_at_the_end_of_their_stage():
+  _, weighted, full = schedules.bert2bert(
+      small_fraction=0.25, weighted_norm=True).resolve(TARGET, 1000)
+  assert weighted.architecture.norm_source_size == 512
+  assert weighted.end_architecture == full.architecture
+  # A checkpoint that a run starts from has taken no steps.
+  source = schedules.ResolvedStage(-1, 'source', 0, 0, weighted.architecture)
+  assert source.end_architecture == weighted.architecture
+
+
 def test_weighted_norms_keep_the_width_before():
   schedule = schedules.bert2bert(small_fraction=0.25, weighted_norm=True)
   assert shapes(schedule, 'norm_source_size') == [
