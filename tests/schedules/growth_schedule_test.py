@@ -217,7 +217,7 @@ def test_the_papers_schedules_of_bert_base():
 
 def test_weighted_norms_are_ordinary_at_the_end_of_their_stage():
   _, weighted, full = schedules.bert2bert(
-      small_fraction=0.25, weighted_norm=True).resolve(TARGET, 1000)
+      small_fraction=0.25, weighted_norm=True).resolve(BASE, 400_000)
   assert weighted.architecture.norm_source_size == 512
   assert weighted.end_architecture == full.architecture
   # A checkpoint that a run starts from has taken no steps.
