@@ -6,6 +6,8 @@ import os
 from typing import Any
 
 from official_ext.data.manifest import Manifest
+from official_ext.data.manifest import VOCABULARY_FILE
+from official_ext.data.reader import is_remote
 from official_ext.mistakes import one_line
 
 _OBJECTIVES = {'bert': 'masked_lm', 'gpt': 'causal_lm'}
@@ -47,24 +49,10 @@ def data_mistakes(config: Any, manifest: Manifest, wrong: set[str]
         f'data: the vocabulary of {config.data_dir} has the hash '
         f'{manifest.vocab_sha256}, but vocab_sha256 is {config.vocab_sha256}; '
         'use the data that the hash came from')
-  vocabulary = os.path.join(config.data_dir or '', 'vocab.txt')
-  if os.path.isfile(vocabulary):
-    with open(vocabulary, 'rb') as file:
-      actual = hashlib.sha256(file.read()).hexdigest()
-    if actual != manifest.vocab_sha256:
-      found.append(
-          f'data: {vocabulary} has the hash {actual}, but its manifest says '
-          f'{manifest.vocab_sha256}; the file was changed after the records '
-          'were written: prepare the data again')
-  examples = {
-      name: manifest.splits[name].examples if name in manifest.splits else 0
-      for name in ('train', 'eval')}
-  if 'batch_size' not in wrong and examples['train'] < config.batch_size:
-    found.append(
-        f'data: {config.data_dir} has {examples["train"]} examples to train on, '
-        f'fewer than batch_size {config.batch_size}; prepare more text or use a '
-        'smaller batch')
-  if not examples['eval']:
+  batch_size = None if 'batch_size' in wrong else config.batch_size
+  found += [f'data: {line}' for line in _content_mistakes(
+      config.data_dir or '', manifest, batch_size)]
+  if not (manifest.splits.get('eval') and manifest.splits['eval'].examples):
     found.append(
         f'data: {config.data_dir} has no held-out examples; prepare more text')
   return found
@@ -91,6 +79,8 @@ def stage_data_mistakes(config: Any, manifest: Manifest | None) -> list[str]:
     by_length[short.seq_length] = path
     if manifest is not None:
       found += _differences(path, short, config.data_dir, manifest)
+      found += [f'stage_data_dirs: {line}' for line in _content_mistakes(
+          path, short, config.batch_size)]
   if found:
     return found
   lengths = {stage.architecture.sequence_length: stage.name
@@ -118,6 +108,50 @@ def stage_manifests(config: Any, manifest: Manifest
     short = Manifest.read(path)
     manifests[short.seq_length] = (path, short)
   return manifests
+
+
+def _content_mistakes(
+    path: str, manifest: Manifest, batch_size: int | None) -> list[str]:
+  """Lists in what the files of a data directory are not as its manifest says.
+
+  Records are first read when their stage begins, which may be days from now.
+  """
+  found = []
+  vocabulary = os.path.join(path, VOCABULARY_FILE)
+  if os.path.isfile(vocabulary):
+    with open(vocabulary, 'rb') as file:
+      actual = hashlib.sha256(file.read()).hexdigest()
+    if actual != manifest.vocab_sha256:
+      found.append(
+          f'{vocabulary} has the hash {actual}, but its manifest says '
+          f'{manifest.vocab_sha256}; the file was changed after the records '
+          'were written: prepare the data again')
+  train = manifest.splits.get('train')
+  examples = train.examples if train else 0
+  if batch_size is not None and examples < batch_size:
+    found.append(
+        f'{path} has {examples} examples to train on, fewer than batch_size '
+        f'{batch_size}; prepare more text or use a smaller batch')
+  if not is_remote(path):
+    found += _shard_mistakes(path, manifest)
+  return found
+
+
+def _shard_mistakes(path: str, manifest: Manifest) -> list[str]:
+  sizes = {shard.file: shard.bytes for split in manifest.splits.values()
+           for shard in split.shards}
+  wrong = []
+  for file, size in sizes.items():
+    place = os.path.join(path, file)
+    actual = os.path.getsize(place) if os.path.isfile(place) else None
+    if actual != size:
+      wrong.append(f'{file} (is {"missing" if actual is None else actual}, '
+                   f'should be {size} bytes)')
+  if not wrong:
+    return []
+  return [f'{len(wrong)} of {len(sizes)} files in {path} are not as its manifest '
+          f'says, the first is {wrong[0]}; copy them again or prepare the data '
+          'again']
 
 
 def _differences(path: str, short: Manifest, data_dir: str, manifest: Manifest

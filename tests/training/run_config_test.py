@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import pickle
 
 import pytest
@@ -18,6 +19,7 @@ from official_ext.schedules import scratch
 from official_ext.schedules import Stage
 from official_ext.training import config_fields
 from official_ext.training.run_config import PretrainConfig
+from tests.training import tiny_run
 
 ARCHITECTURE = Architecture(
     num_layers=4, hidden_size=8, num_heads=2, inner_size=16, vocab_size=40,
@@ -246,3 +248,45 @@ def test_a_vocabulary_changed_after_the_records_were_written(tmp_path):
       f'data: {tmp_path}/vocab.txt has the hash {actual}, but its manifest says '
       f'{"a" * 64}; the file was changed after the records were written: prepare '
       'the data again']
+
+
+@pytest.fixture(name='short_first')
+def _short_first(tmp_path):
+  """A run with a short stage, and its data directories."""
+  whole = tiny_run.write_data(tmp_path / 'whole')
+  short = tiny_run.write_data(tmp_path / 'short', sequence_length=8)
+  config = tiny_run.config(
+      tmp_path, data_dir=whole, stage_data_dirs=[short], num_steps=4,
+      schedule=GrowthSchedule((
+          Stage('short', steps=2, length=0.5), Stage('full', steps=2))))
+  assert config.mistakes(Manifest.read(whole)) == []
+  return config, whole, short
+
+
+def test_records_that_are_missing_or_cut(short_first):
+  config, whole, short = short_first
+  manifest = Manifest.read(whole)
+  size = manifest.splits['train'].shards[1].bytes
+  with open(f'{whole}/train-1.tfrecord', 'r+b') as file:
+    file.truncate(100)
+  assert config.mistakes(manifest) == [
+      f'data: 1 of 4 files in {whole} are not as its manifest says, the first is '
+      f'train-1.tfrecord (is 100, should be {size} bytes); copy them again or '
+      'prepare the data again']
+  tiny_run.write_data(whole)
+  os.remove(f'{short}/train-0.tfrecord')
+  assert config.mistakes(manifest) == [
+      f'stage_data_dirs: 1 of 4 files in {short} are not as its manifest says, '
+      'the first is train-0.tfrecord (is missing, should be '
+      f'{Manifest.read(short).splits["train"].shards[0].bytes} bytes); copy them '
+      'again or prepare the data again']
+
+
+def test_short_data_without_enough_examples(short_first):
+  config, whole, short = short_first
+  manifest = Manifest.read(short)
+  dataclasses.replace(
+      manifest, splits={'eval': manifest.splits['eval']}).write(short)
+  assert config.mistakes(Manifest.read(whole)) == [
+      f'stage_data_dirs: {short} has 0 examples to train on, fewer than '
+      'batch_size 8; prepare more text or use a smaller batch']
