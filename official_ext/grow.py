@@ -15,6 +15,8 @@ import sys
 from absl import flags
 
 from official_ext.command import run_command
+from official_ext.growth import DEPTH_RULES
+from official_ext.growth import WIDTH_RULES
 
 _SOURCE = flags.DEFINE_string(
     'source', None, 'The checkpoint to grow.', required=True)
@@ -29,10 +31,10 @@ _GIN_PARAMS = flags.DEFINE_multi_string(
 _OUTPUT_DIR = flags.DEFINE_string(
     'output_dir', None, 'A new directory for the result.', required=True)
 _WIDTH = flags.DEFINE_enum(
-    'width', 'fpi', ['fpi', 'aki', 'net2net', 'direct_copy'],
+    'width', 'fpi', list(WIDTH_RULES),
     'Rule for new units.')
 _DEPTH = flags.DEFINE_enum(
-    'depth', 'append', ['append', 'top', 'interleave', 'middle', 'identity'],
+    'depth', 'append', list(DEPTH_RULES),
     'Rule for new layers.')
 _WEIGHTED_NORM = flags.DEFINE_bool(
     'weighted_norm', False, 'Let the LayerNorms keep the statistics of the '
