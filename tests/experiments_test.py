@@ -21,8 +21,8 @@ _WORDS = [f'{a}{b}' for a in ('ba', 'do', 'ki', 'lu', 'me', 'no', 'ra', 'ti')
 
 # A growth: the step before which it happens, what changes, and whether the
 # weights go on computing the same function.
-_TRAIN_ALL = 'trained sub-models of 1, 2, 3 or 4 layers -> all'
-_TRAIN_SUB_MODELS = 'trained all -> sub-models of 1, 2, 3 or 4 layers'
+_TRAIN_ALL = 'trained sub-models of 2 or 4 layers -> all'
+_TRAIN_SUB_MODELS = 'trained all -> sub-models of 2 or 4 layers'
 
 
 def _widths(hidden, rule):
