@@ -29,15 +29,20 @@ def source_architecture(
   Raises:
     ValueError: there is no such checkpoint, or it cannot be read.
   """
-  if model_dir is not None:
+  if has_begun(model_dir):
     path = RunDirectory(model_dir).file(run_directory.SCHEDULE_FILE)
-    if tf.io.gfile.exists(path):
-      with tf.io.gfile.GFile(path) as file:
-        fields = json.loads(file.read()).get(SOURCE_KEY)
-      if fields is not None:
-        return Architecture(**fields)
+    with tf.io.gfile.GFile(path) as file:
+      fields = json.loads(file.read()).get(SOURCE_KEY)
+    if fields is not None:
+      return Architecture(**fields)
   written_down = find_checkpoint(init_checkpoint).architecture
   return written_down or read_checkpoint(init_checkpoint)[1]
+
+
+def has_begun(model_dir: str | None) -> bool:
+  """Whether there is a run in the directory."""
+  return model_dir is not None and tf.io.gfile.exists(
+      RunDirectory(model_dir).file(run_directory.SCHEDULE_FILE))
 
 
 def check_vocabulary(init_checkpoint: str, manifest: Manifest) -> None:

@@ -1,11 +1,13 @@
 """One pre-training run as plain data, and every mistake that it can contain."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from official_ext.growth.architecture import Architecture
+from official_ext.growth.preservation import weight_growth_changes
 from official_ext.mistakes import one_line
 from official_ext.mistakes import raise_if_any
 from official_ext.schedules import GrowthSchedule
@@ -153,6 +155,7 @@ class PretrainConfig:
       found += data_mistakes.data_mistakes(self, manifest, wrong)
     if require_directories and not found:
       found += data_mistakes.stage_data_mistakes(self, manifest)
+      found += self._source_mistakes(manifest)
     return found
 
   def resolve(self) -> tuple[ResolvedStage, ...]:
@@ -205,7 +208,22 @@ class PretrainConfig:
           f'optimizer_growth is {self.optimizer_growth!r}, but the first stage, '
           f'{first.name!r}, trains {first.trained_part} only: the other weights '
           "have no moments to keep; give 'reset'")
+    if self.optimizer_growth == 'continue':
+      found += _inexact_growths(stages)
     return found
+
+  def _source_mistakes(self, manifest: Any) -> list[str]:
+    if manifest is None or not self.init_checkpoint:
+      return []
+    from official_ext.training import init_checkpoint
+    if init_checkpoint.has_begun(self.model_dir):
+      # The checkpoint may be gone by now.
+      return []
+    try:
+      init_checkpoint.check_vocabulary(self.init_checkpoint, manifest)
+    except ValueError as error:
+      return [one_line(error).rstrip('.')]
+    return []
 
   def _length_mistakes(self) -> list[str]:
     if self.architecture.is_treated:
@@ -276,3 +294,23 @@ class PretrainConfig:
       return [f"num_replicas is {self.num_replicas} but strategy 'one_device' "
               "has one; set strategy = 'mirrored' or drop num_replicas"]
     return []
+
+
+def _inexact_growths(stages: Sequence[ResolvedStage]) -> list[str]:
+  """The growths after which 'continue' would not be what it says."""
+  found = []
+  for before, after in itertools.pairwise(stages):
+    source, target = before.end_architecture, after.architecture
+    reasons = weight_growth_changes(
+        source, target, width=after.width_growth, depth=after.depth_growth)
+    # New layers have no past; moments of products are estimates.
+    reasons = reasons or [
+        f'{field} {getattr(source, field)} -> {getattr(target, field)}'
+        for field in ('num_layers', 'ffn_rank')
+        if getattr(source, field) != getattr(target, field)]
+    if reasons:
+      found.append(
+          "optimizer_growth is 'continue', a test of exactness, but stage "
+          f'{after.name!r} cannot go on exactly ({"; ".join(reasons)}); give '
+          "'transfer'")
+  return found

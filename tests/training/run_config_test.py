@@ -29,6 +29,15 @@ GPT = Architecture(
     vocab_size=40, max_positions=24)
 
 
+EXACT = dict(optimizer_growth='continue', gradient_clip_norm=0.0,
+             noise_scale=0.0, output_dropout=0.0, attention_dropout=0.0)
+
+
+def two_stages(**small):
+  return GrowthSchedule((
+      Stage('small', fraction=0.5, **small), Stage('full', fraction=0.5)))
+
+
 def make_config(**changes):
   return PretrainConfig(**{
       'architecture': ARCHITECTURE, 'schedule': compound_grow(), 'num_steps': 100,
@@ -136,9 +145,16 @@ def test_a_wrong_field(name, value, message):
      'sub-models of 1, 2, 3 or 4 layers only: the other weights have no moments to '
      "keep; give 'reset'"),
     ({'optimizer_growth': 'continue', 'gradient_clip_norm': 0.0,
-      'output_dropout': 0.0, 'attention_dropout': 0.0},
+      'output_dropout': 0.0, 'attention_dropout': 0.0, 'schedule': scratch()},
      "noise_scale is 0.1, but optimizer_growth is 'continue', a test of "
      'exactness; give 0'),
+    ({**EXACT, 'schedule': two_stages(depth=0.5)},
+     "optimizer_growth is 'continue', a test of exactness, but stage 'full' "
+     "cannot go on exactly (depth 'append': the stack is repeated on top of "
+     "itself (StackBERT); it does not preserve the function); give 'transfer'"),
+    ({**EXACT, 'schedule': two_stages(ffn_rank=2)},
+     "optimizer_growth is 'continue', a test of exactness, but stage 'full' "
+     "cannot go on exactly (ffn_rank 2 -> None); give 'transfer'"),
     ({'init_checkpoint': 'nowhere'},
      'init_checkpoint: nowhere has no checkpoint; give a run directory of '
      '`train`, a directory that `grow` or `convert` wrote, or the prefix of a '

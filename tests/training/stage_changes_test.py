@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from official_ext.data.manifest import Manifest
 from official_ext.modeling.checkpoint_weights import read_checkpoint
 from official_ext.schedules import bert2bert
 from official_ext.schedules import GrowthSchedule
@@ -100,10 +101,13 @@ def test_a_run_goes_on_without_the_checkpoint_it_grew_from(
 
 def test_a_checkpoint_of_another_vocabulary_is_refused(tmp_path, small_run):
   other = tiny_run.write_data(tmp_path / 'data', vocabulary_prefix='other')
-  with pytest.raises(ValueError, match='init_checkpoint: .*vocab.txt has the '
-                     'hash .*; prepare the data with --vocab_file'):
-    train(tmp_path / 'run', other, init_checkpoint=str(small_run),
-          schedule=scratch())
+  config = tiny_run.config(
+      tmp_path, data_dir=other, init_checkpoint=str(small_run), num_steps=4,
+      architecture=TARGET, schedule=scratch())
+  mistake, = config.mistakes(Manifest.read(other))
+  assert mistake.startswith(f'init_checkpoint: {small_run}/vocab.txt has the hash')
+  assert mistake.endswith(
+      f'; prepare the data with --vocab_file {small_run}/vocab.txt')
 
 
 def test_short_stages_read_data_of_their_own(tmp_path, data_dir):
