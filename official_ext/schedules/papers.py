@@ -1,7 +1,12 @@
 """The schedules of the papers, as fractions of a run."""
 
+import math
+
 from official_ext.schedules.growth_schedule import GrowthSchedule
 from official_ext.schedules.stage import Stage
+
+# Less is what rounding leaves of shares that add up to 1.
+_LEAST_REST = 1e-9
 
 
 def scratch() -> GrowthSchedule:
@@ -51,7 +56,7 @@ def mslt(joint_fraction: float = 0.2) -> GrowthSchedule:
       other stages share the rest equally. By FLOPs 0.16 gives the published
       speed-up; the paper's own shares are not known here.
   """
-  layerwise = (1.0 - joint_fraction) / 4
+  layerwise = _rest(joint_fraction=joint_fraction) / 4
   part = dict(depth_growth='top', trained_depth=0.25)
   return GrowthSchedule((
       Stage('quarter', fraction=layerwise, depth=0.25),
@@ -92,6 +97,8 @@ def bert2bert(
     weighted_norm: whether the first stage after the growth keeps the small
       model's LayerNorm statistics, which makes 'fpi' exact for any width.
   """
+  rest = _rest(
+      small_fraction=small_fraction, sub_model_fraction=sub_model_fraction)
   growth = dict(width_growth=width_growth, depth_growth=depth_growth,
                 weighted_norm=weighted_norm)
   stages = []
@@ -104,8 +111,7 @@ def bert2bert(
         'sub_models', fraction=sub_model_fraction,
         sub_model_depth=sub_model_depth, **growth))
     growth = {}
-  stages.append(Stage(
-      'full', fraction=1.0 - small_fraction - sub_model_fraction, **growth))
+  stages.append(Stage('full', fraction=rest, **growth))
   return GrowthSchedule(tuple(stages))
 
 
@@ -151,7 +157,7 @@ def data_truncation(
   """
   return GrowthSchedule((
       Stage('short', fraction=short_fraction, length=length),
-      Stage('full', fraction=1.0 - short_fraction),
+      Stage('full', fraction=_rest(short_fraction=short_fraction)),
   ))
 
 
@@ -168,7 +174,7 @@ def ffn_factorization(
   return GrowthSchedule((
       Stage('factorized', fraction=factorized_fraction,
             ffn_rank_share=ffn_rank_share),
-      Stage('full', fraction=1.0 - factorized_fraction),
+      Stage('full', fraction=_rest(factorized_fraction=factorized_fraction)),
   ))
 
 
@@ -200,5 +206,24 @@ def _small_then_full(
   return GrowthSchedule((
       Stage('small', fraction=small_fraction, width=small_width,
             depth=small_depth),
-      Stage('full', fraction=1.0 - small_fraction, **growth),
+      Stage('full', fraction=_rest(small_fraction=small_fraction), **growth),
   ))
+
+
+def _rest(**fractions: float) -> float:
+  """The share of a run that these shares leave.
+
+  Raises:
+    ValueError: one of them is no share, or nothing is left.
+  """
+  for name, fraction in fractions.items():
+    if (isinstance(fraction, bool) or not isinstance(fraction, (int, float))
+        or not 0 <= fraction < 1):
+      raise ValueError(
+          f'{name} is {fraction!r}; give a number of at least 0 and below 1.')
+  rest = 1.0 - math.fsum(fractions.values())
+  if rest < _LEAST_REST:
+    given = ' and '.join(
+        f'{name} {fraction:g}' for name, fraction in fractions.items())
+    raise ValueError(f'{given} leave no step to the last stage; give less.')
+  return rest

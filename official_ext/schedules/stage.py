@@ -130,7 +130,8 @@ class Stage:
         mistakes.append(f'{field} is {value!r}; give a whole number of at least 1')
     for field, rules in (
         ('depth_growth', DEPTH_RULES), ('width_growth', WIDTH_RULES)):
-      if getattr(self, field) not in rules:
+      # A list, which cannot be looked up, is as wrong as any other value.
+      if getattr(self, field) not in list(rules):
         mistakes.append(
             f'{field} is {getattr(self, field)!r}; choose one of '
             f'{sorted(rules)}')

@@ -282,6 +282,7 @@ def test_shares_that_do_not_come_out_whole_are_refused(fields, message):
      'trained_layers and sub_model_depth exclude each other'),
     (dict(weighted_norm=1), 'weighted_norm is 1; give True or False'),
     (dict(width_growth='wide'), "width_growth is 'wide'; choose one of"),
+    (dict(depth_growth=['top']), r"depth_growth is \['top'\]; choose one of"),
 ])
 def test_fields_that_exclude_each_other_are_refused(fields, message):
   with pytest.raises(ValueError, match=message):
@@ -304,3 +305,18 @@ def test_what_changes_between_stages_is_described():
       'depth 3 -> 6 (top)', 'trained all -> top 3 layers']
   assert schedules.describe_growth(stages[3], stages[4]) == [
       'trained top 3 layers -> all']
+
+
+@pytest.mark.parametrize('make, message', [
+    (lambda: schedules.mslt('a fifth'),
+     "joint_fraction is 'a fifth'; give a number of at least 0 and below 1."),
+    (lambda: schedules.net2net(small_fraction=1.0),
+     'small_fraction is 1.0; give a number of at least 0 and below 1.'),
+    (lambda: schedules.bert2bert(small_fraction=0.1, sub_model_fraction=0.9),
+     'small_fraction 0.1 and sub_model_fraction 0.9 leave no step to the last '
+     'stage; give less.'),
+])
+def test_shares_that_leave_nothing_are_refused(make, message):
+  with pytest.raises(ValueError) as caught:
+    make()
+  assert str(caught.value) == message
