@@ -13,6 +13,7 @@ from official_ext.growth.named_weights import weight_specs
 from official_ext.growth.named_weights import WeightSpec
 from official_ext.growth.operators import compound
 from official_ext.growth.refusals import growth_mistakes
+from official_ext.growth.refusals import seed_mistakes
 from official_ext.growth.refusals import weights_mistakes
 from official_ext.growth.transfer import grow_gradients
 from official_ext.growth.transfer import grow_weights
@@ -61,6 +62,7 @@ def grow(
           ('noise_scale', noise_scale),
           ('initializer_stddev', initializer_stddev))
       if not (isinstance(value, numbers.Real) and 0 <= value < np.inf)]
+  mistakes += seed_mistakes(seed)
   mistakes += growth_mistakes(source, target, depth, width)
   mistakes += _array_mistakes({'weight': weights}, source)
   if mistakes:
@@ -111,7 +113,8 @@ def grow_moments(
     GrowthError: listing every mistake at once.
   """
   sides = {'first moment': first, 'second moment': second}
-  mistakes = growth_mistakes(source, target, depth, width)
+  mistakes = seed_mistakes(seed)
+  mistakes += growth_mistakes(source, target, depth, width)
   if _multiplies_out(source, target):
     if weights is None:
       mistakes.append(

@@ -12,6 +12,7 @@ from official_ext.growth.depths import DEPTH_RULES
 from official_ext.growth.errors import GrowthError
 from official_ext.growth.growth_maps import GrowthMaps
 from official_ext.growth.refusals import growth_mistakes
+from official_ext.growth.refusals import seed_mistakes
 from official_ext.growth.unit_maps import UnitMap
 from official_ext.growth.widths import Widening
 from official_ext.growth.widths import WIDTH_RULES
@@ -160,6 +161,7 @@ def maps_between(
     GrowthError: listing everything that keeps source from growing into target.
   """
   mistakes = growth_mistakes(source, target, depth, width)
+  mistakes += seed_mistakes(seed)
   if mistakes:
     raise GrowthError.of(mistakes)
   return compound(width, depth, seed).maps(source, target)

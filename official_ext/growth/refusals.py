@@ -1,6 +1,7 @@
 """Every reason why one architecture cannot grow into another, found at once."""
 
 from collections.abc import Mapping
+import numbers
 
 from official_ext.growth.architecture import Architecture
 from official_ext.growth.depths import DEPTH_RULES
@@ -90,6 +91,13 @@ def _norm_mistakes(
       return [f'norm_source_size {new} counts copies taken in turn, but width '
               f"{width!r} takes others; use 'fpi' or give None"]
   return []
+
+
+def seed_mistakes(seed: int) -> list[str]:
+  """Says so if no random numbers can be drawn with a seed."""
+  if isinstance(seed, numbers.Integral) and seed >= 0:
+    return []
+  return [f'seed is {seed!r}; give a whole number of at least 0']
 
 
 def weights_mistakes(

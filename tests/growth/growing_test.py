@@ -119,6 +119,20 @@ def test_every_refusal_is_listed_at_once():
     assert part in message
 
 
+@pytest.mark.parametrize('seed', [-1, 1.5])
+def test_a_seed_of_another_kind_is_refused(seed):
+  weights = numpy_bert.random_weights(growth.weight_specs(SMALL))
+  target = SMALL.replace(inner_size=9)
+  for grow in (
+      lambda: growth.grow(weights, SMALL, target, seed=seed),
+      lambda: growth.grow_moments(weights, weights, SMALL, target, seed=seed),
+      lambda: growth.maps_between(SMALL, target, width='net2net', seed=seed)):
+    with pytest.raises(growth.GrowthError) as caught:
+      grow()
+    assert str(caught.value) == (
+        f'Growth: seed is {seed}; give a whole number of at least 0.')
+
+
 def test_moments_of_another_model_are_refused_on_both_sides():
   first = numpy_bert.random_weights(growth.weight_specs(SMALL))
   second = dict(first)
