@@ -134,6 +134,8 @@ _FIELD_CHECKS = {
     'log_interval_steps': _whole(1),
     'checkpoint_interval_steps': _whole(1),
     'max_checkpoints_to_keep': _whole(1),
+    'eval_interval_steps': _whole(0),
+    'profile_steps': _whole(0),
     'seed': _whole(0),
     'deterministic': _truth,
     'vocab_sha256': _text,

@@ -24,11 +24,13 @@ from official_ext.training.checkpoints import read_position
 from official_ext.training.data_mistakes import stage_manifests
 from official_ext.training.evaluation import HeldOutEvaluation
 from official_ext.training.evaluation import most_frequent_token_accuracy
+from official_ext.training.profiling import StepProfiler
 from official_ext.training.progressive_growth import ProgressiveGrowth
 from official_ext.training.run_config import PretrainConfig
 from official_ext.training.run_directory import RunDirectory
 from official_ext.training.run_recorder import RunRecorder
 from official_ext.training.stage_optimizer import StageOptimizer
+from official_ext.training.time_ledger import TimeLedger
 
 # Sequences by which the parity of a growth is measured.
 _PROBE_SEQUENCES = 4
@@ -108,7 +110,7 @@ def pretrain(config: PretrainConfig, *, config_text: str,
     tf_keras.utils.set_random_seed(growth.stage_seed(stage_index))
     if starts_from_source:
       init_checkpoint.check_vocabulary(config.init_checkpoint, manifest)
-      model = _build_model(config, config.source())
+      model = _build_model(config, growth.source)
       init_checkpoint.write_source_weights(model, config.init_checkpoint)
     else:
       model = _build_model(config, stage.architecture)
@@ -123,20 +125,26 @@ def pretrain(config: PretrainConfig, *, config_text: str,
 
   evaluate = HeldOutEvaluation(
       model, data.evaluation_batches(), config.eval_steps)
+  ledger = TimeLedger(_last_record(directory).get('spent_seconds'))
   recorder = _recorder(
-      config, directory, checkpoints, evaluate,
+      config, directory, checkpoints, evaluate, ledger,
       lambda stage: flops_per_step(stage, data.num_predictions(stage)),
       config_text)
   recorder.watch(model, growth)
+  profiler = StepProfiler(
+      directory, growth, ledger, num_steps=config.profile_steps,
+      steps_per_execution=config.steps_per_execution,
+      log_interval_steps=config.log_interval_steps)
   try:
     if starts_from_source:
       growth.grow_source(model)
     if step < config.num_steps:
       model.fit(data.training_batches(stage, step),
                 steps_per_epoch=config.num_steps - step, verbose=0,
-                callbacks=[growth, recorder])
+                callbacks=[growth, recorder, profiler])
     metrics = recorder.final_evaluation(data.most_frequent_token_accuracy())
   finally:
+    profiler.close()
     recorder.close()
   return PretrainResult(step=growth.step, metrics=metrics)
 
@@ -259,16 +267,21 @@ def _seed(config: PretrainConfig) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _recorder(config, directory, checkpoints, evaluate, flops_per_step,
-              config_text) -> RunRecorder:
+def _last_record(directory: RunDirectory) -> dict[str, Any]:
   earlier = directory.records(run_directory.METRICS_FILE)
-  last = earlier[-1] if earlier else {}
+  return earlier[-1] if earlier else {}
+
+
+def _recorder(config, directory, checkpoints, evaluate, ledger, flops_per_step,
+              config_text) -> RunRecorder:
+  last = _last_record(directory)
   return RunRecorder(
       directory, checkpoints, evaluate, batch_size=config.batch_size,
       flops_per_step=flops_per_step,
       log_interval_steps=config.log_interval_steps,
       checkpoint_interval_steps=config.checkpoint_interval_steps,
-      config_text=config_text,
+      eval_interval_steps=config.eval_interval_steps,
+      config_text=config_text, ledger=ledger,
       wall_seconds=last.get('wall_seconds', 0.0),
       train_flops=last.get('train_flops', 0.0))
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,6 +66,11 @@ class PretrainConfig:
     checkpoint_interval_steps: steps between two checkpoints; a multiple of
       `log_interval_steps`.
     max_checkpoints_to_keep: older checkpoints are deleted.
+    eval_interval_steps: steps between two held-out evaluations, beside those at
+      growths and at the end; 0 makes no others. They come with the next line of
+      metrics.
+    profile_steps: steps of each stage that the TensorFlow Profiler traces, once
+      the stage has warmed up; 0 traces none.
     seed: of the weights, the dropout, the order of the data and the noise.
     deterministic: make TensorFlow's kernels deterministic: the same run gives
       the same bits, a little slower on a GPU.
@@ -103,6 +109,8 @@ class PretrainConfig:
   log_interval_steps: int = 100
   checkpoint_interval_steps: int = 1000
   max_checkpoints_to_keep: int = 3
+  eval_interval_steps: int = 0
+  profile_steps: int = 10
   seed: int = 0
   deterministic: bool = True
   vocab_sha256: str = ''
@@ -137,6 +145,9 @@ class PretrainConfig:
                           ('data_dir', 'what `prepare` wrote')):
         if not values[name]:
           found.append(f'{name} is missing ({holds}); give --{name}')
+        elif isinstance(values[name], str) and os.path.isfile(values[name]):
+          found.append(
+              f'{name} is {values[name]!r}, which is a file; give a directory')
     # What follows computes with the fields, so the ones it needs must be right.
     wrong = {line.split()[0] for line in found}
     if not wrong & {'architecture', 'schedule', 'num_steps'}:

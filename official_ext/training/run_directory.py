@@ -11,9 +11,11 @@ CONFIG_FILE = 'config.gin'
 SCHEDULE_FILE = 'schedule.json'
 METRICS_FILE = 'metrics.jsonl'
 GROWTH_FILE = 'growth.jsonl'
+PROFILE_FILE = 'profile.jsonl'
 VOCABULARY_FILE = 'vocab.txt'
 DATA_MANIFEST_FILE = 'data_manifest.json'
 CHECKPOINTS_DIR = 'checkpoints'
+PROFILE_DIR = 'profile'
 
 
 class RunDirectory:
@@ -82,7 +84,7 @@ class RunDirectory:
     """Drops records of steps that are about to be done again."""
     if not self.is_chief:
       return
-    for name in (METRICS_FILE, GROWTH_FILE):
+    for name in (METRICS_FILE, GROWTH_FILE, PROFILE_FILE):
       if tf.io.gfile.exists(self.file(name)):
         kept = [r for r in self.records(name) if r['step'] <= step]
         self._replace(name, ''.join(json.dumps(r) + '\n' for r in kept))

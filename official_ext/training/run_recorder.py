@@ -18,6 +18,7 @@ from official_ext.training import run_directory
 from official_ext.training.checkpoints import RunCheckpoints
 from official_ext.training.evaluation import HeldOutEvaluation
 from official_ext.training.run_directory import RunDirectory
+from official_ext.training.time_ledger import TimeLedger
 
 
 class NonFiniteLossError(RuntimeError):
@@ -36,7 +37,10 @@ class RunRecorder(tf_keras.callbacks.Callback,
     flops_per_step: training FLOPs of one step of a stage.
     log_interval_steps: steps a line of metrics.
     checkpoint_interval_steps: steps a checkpoint, a multiple of the former.
+    eval_interval_steps: steps a held-out evaluation beside those at growths and
+      at the end, at the next line of metrics; 0 makes none.
     config_text: shown in TensorBoard.
+    ledger: what earlier sessions of this run spent on what.
     wall_seconds: what earlier sessions of this run took.
     train_flops: what earlier sessions of this run took.
     clock: monotonic seconds.
@@ -46,7 +50,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
                evaluate: HeldOutEvaluation, *, batch_size: int,
                flops_per_step: Callable[[ResolvedStage], float],
                log_interval_steps: int, checkpoint_interval_steps: int,
-               config_text: str,
+               config_text: str, eval_interval_steps: int = 0,
+               ledger: TimeLedger | None = None,
                wall_seconds: float = 0.0, train_flops: float = 0.0,
                clock: Callable[[], float] = time.monotonic):
     super().__init__()
@@ -57,16 +62,19 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._flops_per_step = flops_per_step
     self._log_interval_steps = log_interval_steps
     self._checkpoint_interval_steps = checkpoint_interval_steps
+    self._eval_interval_steps = eval_interval_steps
     self._config_text = config_text
+    self._ledger = ledger or TimeLedger()
     self._clock = clock
     self._session_start = clock() - wall_seconds
     self._train_flops = train_flops
     self._supports_tf_logs = True
     self._growth = None
-    self._logged_step = self._saved_step = 0
+    self._logged_step = self._saved_step = self._evaluated_step = 0
     self._interval_start = 0.0
     self._loss_before = None
     self._counted_tracing = progressive_growth.FirstExecutions()
+    self._counted_profiling = 0.0
     self._bar = None
     self._writers = {}
 
@@ -80,7 +88,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
   def on_train_begin(self, logs=None):
     del logs
     step = self._growth.step
-    self._logged_step = self._saved_step = step
+    self._logged_step = self._saved_step = self._evaluated_step = step
     self._bar = tqdm.tqdm(
         total=self._growth.stages[-1].end_step, initial=step, unit='step',
         dynamic_ncols=True,
@@ -95,7 +103,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
       # So that a fault in the first interval finds something to go back to;
       # a growth has saved already.
       self._save()
-    self._interval_start = self._clock()
+    self._begin_interval()
 
   def on_train_batch_end(self, batch, logs=None):
     del batch, logs
@@ -103,9 +111,13 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._bar.update(step - self._bar.n)
     if _is_due(step, self._logged_step, self._log_interval_steps):
       self._log_training()
+      # The end of the run is evaluated by `final_evaluation`.
+      if step < self._growth.stages[-1].end_step and _is_due(
+          step, self._evaluated_step, self._eval_interval_steps):
+        self._log_evaluation('interval')
       if _is_due(step, self._saved_step, self._checkpoint_interval_steps):
         self._save()
-        self._interval_start = self._clock()
+      self._begin_interval()
 
   def on_train_end(self, logs=None):
     del logs
@@ -144,6 +156,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._loss_before = self._log_evaluation('before_growth', stage)['loss']
 
   def after_growth(self, step: int, record: dict[str, Any]) -> None:
+    self._ledger.add('growth', record['seconds'])
     loss_after = self._log_evaluation('after_growth')['loss']
     record.update(loss_before=self._loss_before, loss_after=loss_after)
     self._directory.append(run_directory.GROWTH_FILE, record)
@@ -152,7 +165,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
         f'{record["seconds"]:.1f} s; held-out loss '
         f'{self._loss_before:.4f} -> {loss_after:.4f}')
     self._save()
-    self._interval_start = self._clock()
+    self._begin_interval()
 
   def _log_training(self, stage=None) -> None:
     stage = stage or self._growth.stage
@@ -166,11 +179,15 @@ class RunRecorder(tf_keras.callbacks.Callback,
       raise NonFiniteLossError(self._non_finite_message(
           'the loss is not finite since', self._logged_step + (bad_step or 1)))
     self.model.reset_metrics()
-    seconds = self._clock() - self._interval_start
+    seconds = (self._clock() - self._interval_start
+               - (self._ledger['profiling'] - self._counted_profiling))
     steps = step - self._logged_step
     self._train_flops += steps * self._flops_per_step(stage)
+    speed = self._speed(stage, seconds, steps)
+    self._ledger.add('tracing', speed['tracing_seconds'])
+    self._ledger.add('steps', seconds - speed['tracing_seconds'])
     record = self._position(stage) | {'split': 'train'} | metrics | {
-        'learning_rate': learning_rate} | self._speed(stage, seconds, steps)
+        'learning_rate': learning_rate} | speed
     self._write(record)
     self._bar.set_postfix_str(
         f'{stage.name} loss {metrics["loss"]:.3f} '
@@ -178,7 +195,11 @@ class RunRecorder(tf_keras.callbacks.Callback,
     if self._bar.disable:
       self._say(self._line(record))
     self._logged_step = step
+    self._begin_interval()
+
+  def _begin_interval(self) -> None:
     self._interval_start = self._clock()
+    self._counted_profiling = self._ledger['profiling']
 
   def _speed(self, stage: ResolvedStage, seconds: float, steps: int
              ) -> dict[str, float | None]:
@@ -200,7 +221,9 @@ class RunRecorder(tf_keras.callbacks.Callback,
   def _log_evaluation(self, moment: str, stage=None, **more: float
                       ) -> dict[str, float]:
     stage = stage or self._growth.stage
-    metrics = self._evaluate() | more
+    with self._ledger.spending('evaluation'):
+      metrics = self._evaluate() | more
+    self._evaluated_step = self._growth.step
     self._write(
         self._position(stage) | {'split': 'eval', 'moment': moment} | metrics)
     return metrics
@@ -210,6 +233,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
     return {'step': self._growth.step, 'stage': max(0, stage.index),
             'stage_name': stage.name,
             'wall_seconds': round(self._clock() - self._session_start, 3),
+            'spent_seconds': self._ledger.to_dict(),
             'train_flops': self._train_flops}
 
   def _write(self, record: dict[str, Any]) -> None:
@@ -228,9 +252,10 @@ class RunRecorder(tf_keras.callbacks.Callback,
     if not non_finite.all_finite(self.model.trainable_variables):
       raise NonFiniteLossError(self._non_finite_message(
           'the weights are not finite after', self._growth.step))
-    self._checkpoints.save(
-        self.model, step=self._growth.step,
-        stage_index=self._growth.stage.index)
+    with self._ledger.spending('checkpoints'):
+      self._checkpoints.save(
+          self.model, step=self._growth.step,
+          stage_index=self._growth.stage.index)
     self._saved_step = self._growth.step
 
   def _line(self, record: dict[str, Any]) -> str:
@@ -262,4 +287,4 @@ def accuracy(record: dict[str, Any]) -> float:
 
 def _is_due(step: int, last: int, interval: int) -> bool:
   """Whether a multiple of `interval` lies after `last`, up to `step`."""
-  return step // interval > last // interval
+  return bool(interval) and step // interval > last // interval

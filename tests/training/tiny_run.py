@@ -62,7 +62,7 @@ def config(tmp_path, **changes) -> PretrainConfig:
       batch_size=8, model_dir=os.path.join(tmp_path, 'run'),
       data_dir=data_dir, num_predictions=PREDICTIONS, eval_steps=1,
       peak_learning_rate=1e-3, log_interval_steps=1,
-      checkpoint_interval_steps=1)
+      checkpoint_interval_steps=1, profile_steps=0)
   return dataclasses.replace(plain, **changes)
 
 
