@@ -1,5 +1,6 @@
 """Stages, schedules and the papers' schedules. No TensorFlow."""
 
+from official_ext.schedules.growth_schedule import at_start
 from official_ext.schedules.growth_schedule import describe_growth
 from official_ext.schedules.growth_schedule import GrowthSchedule
 from official_ext.schedules.growth_schedule import ResolvedStage

@@ -71,6 +71,17 @@ class ResolvedStage:
     return dataclasses.asdict(self)
 
 
+def at_start(source: Architecture, first: Architecture) -> Architecture:
+  """What a checkpoint's model is where the first stage of a run takes it up.
+
+  Length and pooling have no weights: a run may begin with shorter sequences, or
+  with pooled queries, whatever its checkpoint was trained with.
+  """
+  return source.replace(
+      sequence_length=min(source.sequence_length, first.sequence_length),
+      query_pool_size=max(source.query_pool_size, first.query_pool_size))
+
+
 def describe_growth(source: ResolvedStage, target: ResolvedStage) -> list[str]:
   """What changes from one stage to the next, one entry each."""
   changes = describe_operators(
@@ -191,6 +202,8 @@ class GrowthSchedule:
       if shape is None:
         continue
       if previous is not None:
+        if not index:
+          previous = at_start(previous, shape)
         mistakes += [
             f'stage {stage.name!r} after {previous_name!r}: {mistake}'
             for mistake in growth_mistakes(

@@ -176,7 +176,9 @@ class Stage:
           for name, unit in (
               ('hidden_size', 'hidden units'), ('num_heads', 'heads'),
               ('inner_size', 'feed-forward units'))}
-    if sizes['hidden_size'] != sizes['num_heads'] * target.head_size:
+    is_regular = target.hidden_size == target.num_heads * target.head_size
+    if is_regular and (
+        sizes['hidden_size'] != sizes['num_heads'] * target.head_size):
       mistakes.append(
           f'num_heads {sizes["num_heads"]} of head_size {target.head_size} do not '
           f'make hidden_size {sizes["hidden_size"]}; give both')

@@ -1,5 +1,6 @@
 """The checkpoint that a run grows from instead of starting from fresh weights."""
 
+import functools
 import hashlib
 import json
 
@@ -34,9 +35,20 @@ def source_architecture(
     with tf.io.gfile.GFile(path) as file:
       fields = json.loads(file.read()).get(SOURCE_KEY)
     if fields is not None:
-      return Architecture(**fields)
-  written_down = find_checkpoint(init_checkpoint).architecture
-  return written_down or read_checkpoint(init_checkpoint)[1]
+      try:
+        return Architecture(**fields)
+      except TypeError as error:
+        raise ValueError(
+            f'{path} was written by another version of this package ({error}); '
+            'go on with that version, or take another model_dir.') from error
+  found = find_checkpoint(init_checkpoint)
+  return found.architecture or _inferred_architecture(found.prefix)
+
+
+@functools.lru_cache(maxsize=4)
+def _inferred_architecture(prefix: str) -> Architecture:
+  """By the shapes of all weights, which are asked for several times a start."""
+  return read_checkpoint(prefix)[1]
 
 
 def has_begun(model_dir: str | None) -> bool:

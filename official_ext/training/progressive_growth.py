@@ -14,6 +14,7 @@ import tf_keras
 from official_ext import growth
 from official_ext.growth import Architecture
 from official_ext.modeling import weights as weights_lib
+from official_ext.schedules import at_start
 from official_ext.schedules import describe_growth
 from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import ResolvedStage
@@ -59,6 +60,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
 
   Attributes:
     stages: the resolved stages, in order.
+    source: the model that the first stage grows from; None if there is none.
     stage: the stage that the next step belongs to.
     ending_stage: while the observer is told of a growth, the stage before it;
       index -1 is the checkpoint that the run starts from.
@@ -125,7 +127,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     self._seed = seed
     self.observer = observer or GrowthObserver()
     self._probe = probe
-    self._source = source
+    self.source = source and at_start(source, self.stages[0].architecture)
     self._stage_batches = stage_batches
     self._iterator = None
     self._run_steps = None
@@ -152,7 +154,7 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     """
     self.set_model(model)
     self._grow(
-        ResolvedStage(-1, 'init_checkpoint', 0, 0, self._source), self.stage)
+        ResolvedStage(-1, 'init_checkpoint', 0, 0, self.source), self.stage)
 
   def prepare_model(self, stage: ResolvedStage, model: tf_keras.Model) -> None:
     """Says to a model that has the stage's architecture what of it is trained.

@@ -261,6 +261,23 @@ def test_a_checkpoint_that_does_not_lead_to_the_first_stage_is_refused():
       '30522; keep 100']
 
 
+def test_a_run_may_begin_shorter_and_pooled_than_its_checkpoint():
+  short = schedules.data_truncation(short_fraction=0.5)
+  assert shapes(short, 'sequence_length', source=BASE) == [
+      (200_000, 128), (200_000, 512)]
+  pooled = GrowthSchedule((
+      Stage('pooled', fraction=0.5, query_pool_size=2),
+      Stage('full', fraction=0.5)))
+  assert shapes(pooled, 'query_pool_size', source=BASE) == [
+      (200_000, 2), (200_000, 1)]
+  # What has weights may still not shrink.
+  shared = GrowthSchedule((
+      Stage('shared', fraction=0.5, ffn_sharing=2),
+      Stage('full', fraction=0.5)))
+  mistake, = shared.mistakes(BASE, 10, source=BASE)
+  assert 'stored_inner_size shrinks from 3072 to 1536' in mistake
+
+
 @pytest.mark.parametrize('fields, message', [
     (dict(width=0.3), 'width 0.3 of 768 hidden units is 230.4 hidden units'),
     (dict(hidden_size=512),
