@@ -16,6 +16,7 @@ from official_ext.schedules import ResolvedStage
 from official_ext.training import data_mistakes
 from official_ext.training.config_fields import field_mistakes
 
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PretrainConfig:
   """Everything that decides what a pre-training run computes, and where.

@@ -306,3 +306,10 @@ def test_short_data_without_enough_examples(short_first):
   assert config.mistakes(Manifest.read(whole)) == [
       f'stage_data_dirs: {short} has 0 examples to train on, fewer than '
       'batch_size 8; prepare more text or use a smaller batch']
+
+
+def test_a_run_directory_that_is_a_file_is_refused(tmp_path):
+  path = tmp_path / 'run'
+  path.write_text('')
+  assert make_config(model_dir=str(path)).mistakes() == [
+      f'model_dir is {str(path)!r}, which is a file; give a directory']
