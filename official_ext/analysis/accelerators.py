@@ -18,6 +18,12 @@ class Chip:
     peak_flops: bfloat16 FLOPs a second of the whole chip.
     memory_bytes: of the whole chip.
     link_bytes_per_second: between chips, all links of a chip together, one way.
+    clock_hertz: of the matrix units: `peak_flops` over their multiply-adds, of
+      which a unit of v2 to v5p does 128 x 128 a cycle and one of v6e 256 x 256.
+      v3 and v4 as published (Jouppi et al., 2021 and 2023); the others come out
+      at round numbers.
+    smallest_topology: a slice that the TPU compiler knows; for what one core
+      does, one slice is as good as another.
   """
 
   name: str
@@ -25,6 +31,8 @@ class Chip:
   peak_flops: float
   memory_bytes: int
   link_bytes_per_second: float
+  clock_hertz: float
+  smallest_topology: str
 
   @property
   def core_flops(self) -> float:
@@ -39,12 +47,18 @@ _GIB = 1 << 30
 _GBIT = 1e9 / 8
 CHIPS = {
     chip.name: chip for chip in (
-        Chip('v2', 2, 46e12, 16 * _GIB, 2000 * _GBIT),
-        Chip('v3', 2, 123e12, 32 * _GIB, 2624 * _GBIT),
-        Chip('v4', 1, 275e12, 32 * _GIB, 2400 * _GBIT),
-        Chip('v5e', 1, 197e12, 16 * _GIB, 1600 * _GBIT),
-        Chip('v5p', 1, 459e12, 95 * _GIB, 4800 * _GBIT),
-        Chip('v6e', 1, 918e12, 32 * _GIB, 3584 * _GBIT))}
+        Chip('v2', 2, 46e12, 16 * _GIB, 2000 * _GBIT,
+             700e6, 'v2:2x2'),
+        Chip('v3', 2, 123e12, 32 * _GIB, 2624 * _GBIT,
+             940e6, 'v3:2x2'),
+        Chip('v4', 1, 275e12, 32 * _GIB, 2400 * _GBIT,
+             1050e6, 'v4:2x2x1'),
+        Chip('v5e', 1, 197e12, 16 * _GIB, 1600 * _GBIT,
+             1500e6, 'v5e:2x2'),
+        Chip('v5p', 1, 459e12, 95 * _GIB, 4800 * _GBIT,
+             1750e6, 'v5p:2x2x1'),
+        Chip('v6e', 1, 918e12, 32 * _GIB, 3584 * _GBIT,
+             1750e6, 'v6e:2x2'))}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,129 @@
+"""From a training step to StableHLO, by TensorFlow, without running it."""
+
+from collections.abc import Iterator
+import contextlib
+import re
+
+import tensorflow as tf
+import tf_keras
+
+from official_ext.analysis.preflight.step_program import StepProgram
+from official_ext.mistakes import one_line
+from official_ext.modeling import build_pretrainer
+from official_ext.modeling import weights
+from official_ext.training.stage_optimizer import StageOptimizer
+
+# Only constants in the program depend on these.
+_NUM_STEPS = 1000
+_WARMUP_STEPS = 10
+_CLIP_NORM = 1.0
+_ANNEALING_STEPS = 1000
+
+_UNSUPPORTED = re.compile(
+    r"unsupported operations.*?: (?P<type>\w+) .*?\{\{node (?P<name>[^}]+)\}\}",
+    re.DOTALL)
+_NODE = re.compile(r"\{\{node (?P<name>[^}]+)\}\}")
+
+
+class LoweringError(ValueError):
+  """TensorFlow cannot turn the step into a program for a compiler.
+
+  Attributes:
+    operation: which operation is in the way; empty if it is not known.
+  """
+
+  def __init__(self, message: str, operation: str = ''):
+    super().__init__(message)
+    self.operation = operation
+
+
+def lower(program: StepProgram) -> str:
+  """StableHLO of a training step as `fit` runs it on one replica.
+
+  Builds the model with fresh weights, and traces `GrowingTraining`'s own step;
+  nothing is executed. On one replica the all-reduce is no operation.
+
+  Args:
+    program: the step.
+
+  Returns:
+    MLIR text, with the names of TensorFlow's operations as locations.
+
+  Raises:
+    LoweringError: an operation of it has no static shape, or no equivalent.
+  """
+  with _precision(program.precision):
+    model = _build(program)
+    features = {
+        name: tf.zeros(spec.shape, spec.dtype)
+        for name, spec in feature_specs(program).items()}
+
+    def step(features):
+      model.train_part(features, program.num_layers, program.trained_layers)
+      # What `fit` reads after every step.
+      return {metric.name: metric.result() for metric in model.metrics}
+
+    try:
+      compiler_ir = tf.function(
+          step, jit_compile=True).experimental_get_compiler_ir(features)
+      return compiler_ir(stage='stablehlo')
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+      found = _UNSUPPORTED.search(str(error)) or _NODE.search(str(error))
+      operation = found['name'] if found else ''
+      raise LoweringError(one_line(error), operation) from error
+
+
+def feature_specs(program: StepProgram) -> dict[str, tf.TensorSpec]:
+  """Shapes of a step's batch, as `data.loader` delivers it."""
+  def integers(*shape):
+    return tf.TensorSpec((program.sequences, *shape), tf.int32)
+
+  length, predictions = (
+      program.architecture.sequence_length, program.num_predictions)
+  specs = {'input_word_ids': integers(length), 'input_mask': integers(length)}
+  if program.architecture.family == 'gpt':
+    return specs
+  specs |= {
+      'input_type_ids': integers(length),
+      'masked_lm_positions': integers(predictions),
+      'masked_lm_ids': integers(predictions),
+      'masked_lm_weights': tf.TensorSpec(
+          (program.sequences, predictions), tf.float32)}
+  if program.use_next_sentence:
+    specs['next_sentence_labels'] = integers(1)
+  return specs
+
+
+def _build(program: StepProgram) -> tf_keras.Model:
+  # Layers are named as in a process that has built no other model.
+  tf_keras.backend.reset_uids()
+  options = {}
+  if program.architecture.family == 'bert':
+    options = dict(query_pool_type=program.query_pool_type,
+                   use_next_sentence=program.use_next_sentence)
+  model = build_pretrainer(
+      program.architecture, output_dropout=program.output_dropout,
+      attention_dropout=program.attention_dropout,
+      gradient_clip_norm=_CLIP_NORM if program.clips_gradients else 0, **options)
+  optimizer = StageOptimizer(
+      num_steps=_NUM_STEPS, name=program.optimizer,
+      warmup_steps=_WARMUP_STEPS if program.has_warmup else 0,
+      weight_decay_rate=program.weight_decay_rate)()
+  weights.create_moments(optimizer, model)
+  # Made before tracing: a compiled function may create no variables.
+  _ = optimizer.iterations
+  model.compile(optimizer=optimizer)
+  if program.architecture.norm_source_size is not None:
+    model.set_norm_annealing(_ANNEALING_STEPS)
+  return model
+
+
+@contextlib.contextmanager
+def _precision(name: str) -> Iterator[None]:
+  """Models that are built inside compute in this precision."""
+  before = tf_keras.mixed_precision.global_policy()
+  tf_keras.mixed_precision.set_global_policy(name)
+  try:
+    yield
+  finally:
+    tf_keras.mixed_precision.set_global_policy(before)

@@ -1,0 +1,65 @@
+"""What has to change in TensorFlow's StableHLO text, and what it says of FLOPs."""
+
+from collections.abc import Sequence
+import math
+import re
+
+_MODULE = re.compile(r'^module @\S+', re.MULTILINE)
+_COPY = re.compile(r'mhlo\.copy (%[\w#]+) : (tensor<[^>]*>)')
+_PACKED_BOOLEANS = re.compile(r'dense<"0x([0-9A-Fa-f]+)"> : tensor<((?:\d+x)+)i1>')
+_DOT = re.compile(
+    r'stablehlo\.dot(?P<general>_general)? [^:\n]*?'
+    r'(?:contracting_dims = \[(?P<dims>[\d, ]*)\] x \[[\d, ]*\][^\n]*?)?'
+    r' : \(tensor<(?P<left>[^>]*)>, tensor<[^>]*>\) -> tensor<(?P<out>[^>]*)>')
+
+
+def for_newer_parsers(text: str) -> str:
+  """The same program in the words that releases of MLIR after TensorFlow's read.
+
+  - The module's name counts the functions that the process traced before.
+  - `mhlo.copy` is an identity, and no StableHLO; a reshape to the same shape is
+    one, too, and vanishes.
+  - Constant booleans were packed eight to a byte and are no more.
+  """
+  text = _MODULE.sub('module @step', text, count=1)
+  text = _COPY.sub(r'stablehlo.reshape \1 : (\2) -> \2', text)
+  return _PACKED_BOOLEANS.sub(_unpacked, text)
+
+
+def _unpacked(match: re.Match) -> str:
+  shape = _shape(match[2] + 'i1')
+  packed = bytes.fromhex(match[1])
+  size = math.prod(shape)
+  if len(packed) == size:
+    return match[0]
+  values = [bool(packed[i // 8] >> i % 8 & 1) for i in range(size)]
+  return f'dense<{_nested(values, shape)}> : tensor<{match[2]}i1>'
+
+
+def _nested(values: Sequence[bool], shape: Sequence[int]) -> str:
+  if not shape:
+    return 'true' if values[0] else 'false'
+  stride = len(values) // shape[0]
+  return '[' + ', '.join(
+      _nested(values[start:start + stride], shape[1:])
+      for start in range(0, len(values), stride)) + ']'
+
+
+def product_flops(text: str) -> int:
+  """FLOPs of all matrix products, two a multiply-add.
+
+  Of a program without loops: each product is counted as often as it is written.
+  """
+  total = 0
+  for match in _DOT.finditer(text):
+    left = _shape(match['left'])
+    contracted = ([int(dim) for dim in match['dims'].split(',')]
+                  if match['general'] else [len(left) - 1])
+    total += 2 * math.prod(_shape(match['out'])) * math.prod(
+        left[dim] for dim in contracted)
+  return total
+
+
+def _shape(tensor: str) -> list[int]:
+  """`2x512xf32` -> [2, 512]."""
+  return [int(size) for size in tensor.split('x')[:-1]]

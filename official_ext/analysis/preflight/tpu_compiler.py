@@ -1,0 +1,143 @@
+"""Runs `tpu_compile` in a process of its own, once for each program."""
+
+from collections.abc import Callable
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from official_ext.analysis.accelerators import Topology
+from official_ext.analysis.preflight import compiled_step
+from official_ext.analysis.preflight import stablehlo_text
+from official_ext.analysis.preflight import tpu_compile
+from official_ext.analysis.preflight.compiled_step import CompiledStep
+from official_ext.analysis.preflight.estimate_cache import digest
+from official_ext.analysis.preflight.estimate_cache import EstimateCache
+from official_ext.analysis.preflight.estimate_cache import tracing_versions
+from official_ext.analysis.preflight.step_program import StepProgram
+
+PYTHON_VARIABLE = 'OFFICIAL_EXT_TPU_PYTHON'
+_SCRIPT = tpu_compile.__file__
+_PROGRAMS, _STABLEHLO, _OPTIMIZED, _RESULTS = (
+    'programs', 'stablehlo', 'optimized', 'results')
+
+
+class MissingCompilerError(ImportError):
+  """jax and libtpu are not installed."""
+
+
+class TpuCompiler:
+  """The TPU compiler of jax and libtpu, behind a cache.
+
+  Args:
+    cache: where its answers are kept.
+    python: interpreter of the environment that has jax and libtpu; None means
+      $OFFICIAL_EXT_TPU_PYTHON, or the one that runs.
+    say: told what is about to take a while.
+
+  Raises:
+    MissingCompilerError: that environment lacks jax or libtpu.
+  """
+
+  def __init__(self, cache: EstimateCache, python: str | None = None,
+               say: Callable[[str], None] = lambda line: None):
+    self._cache = cache
+    self._python = python or os.environ.get(PYTHON_VARIABLE) or sys.executable
+    self._say = say
+    self._versions = self._find_versions()
+
+  def estimate(self, program: StepProgram, topology: Topology) -> CompiledStep:
+    """Lowers and compiles a program, or remembers what came of it.
+
+    Args:
+      program: the step.
+      topology: only its kind of chip matters: one core's program is compiled.
+    """
+    target = topology.chip.smallest_topology
+    name = digest(_values(program), target, self._versions, tracing_versions())
+    known = self._cache.read(_PROGRAMS, name)
+    if known is None:
+      known = vars(self._estimate(program, target, name))
+      self._cache.write(_PROGRAMS, name, known)
+    return CompiledStep(**known)
+
+  def _estimate(self, program, target: str, name: str) -> CompiledStep:
+    depth = program.num_layers or program.architecture.num_layers
+    self._say(f'tracing a step of {depth} layers')
+    # Imported here: what is remembered needs no TensorFlow.
+    from official_ext.analysis.preflight import lowering
+    try:
+      text = stablehlo_text.for_newer_parsers(lowering.lower(program))
+    except lowering.LoweringError as error:
+      return compiled_step.failed(str(error), error.operation)
+    self._cache.write_text(_STABLEHLO, name, text)
+    self._say(f'compiling it for TPU {target}')
+    result, optimized = self.compile(text, target)
+    return compiled_step.from_compiler(
+        result, optimized, stablehlo_text.product_flops(text))
+
+  def compile(self, text: str, target: str) -> tuple[dict, str | None]:
+    """Compiles StableHLO text, or remembers the answer.
+
+    Args:
+      text: as `stablehlo_text.for_newer_parsers` returns it.
+      target: name of a topology.
+
+    Returns:
+      What `tpu_compile` wrote: its result, and the optimised HLO if there is.
+    """
+    name = digest(text, target, self._versions)
+    result = self._cache.read(_RESULTS, name)
+    optimized = self._cache.read_text(_OPTIMIZED, name)
+    if result is None or ('error' not in result and optimized is None):
+      result, optimized = self._run(text, target)
+      if optimized is not None:
+        self._cache.write_text(_OPTIMIZED, name, optimized)
+      self._cache.write(_RESULTS, name, result)
+    return result, optimized
+
+  def _run(self, text: str, target: str) -> tuple[dict, str | None]:
+    with tempfile.TemporaryDirectory() as folder:
+      source = pathlib.Path(folder) / 'step.mlir'
+      source.write_text(text)
+      done = self._call(str(source), target, folder)
+      result = pathlib.Path(folder) / tpu_compile.RESULT_FILE
+      optimized = pathlib.Path(folder) / tpu_compile.OPTIMIZED_FILE
+      if not result.exists():
+        # The compiler ends its process where it finds its own fault.
+        last = done.stderr.strip().splitlines()[-1:] or ['no message']
+        return {'error': f'the TPU compiler ended with {done.returncode}: '
+                         f'{last[0]}'}, None
+      return (json.loads(result.read_text()),
+              optimized.read_text() if optimized.exists() else None)
+
+  def _find_versions(self) -> dict[str, str]:
+    if self._python == sys.executable:
+      found = tpu_compile.versions()
+    else:
+      try:
+        found = json.loads(self._call('--versions').stdout or '{}')
+      except OSError as error:
+        raise MissingCompilerError(
+            f'{self._python} cannot be run ({error.strerror}); give the Python '
+            'of an environment with jax and libtpu.') from error
+    missing = [name for name in tpu_compile.PACKAGES if name not in found]
+    if missing:
+      raise MissingCompilerError(
+          f'{" and ".join(missing)} not found beside {self._python}; install '
+          "them: pip install 'official-ext[tpu-preflight]'")
+    return found
+
+  def _call(self, *arguments: str) -> subprocess.CompletedProcess:
+    # -P: the folder of the script, this package's, is not to be searched.
+    return subprocess.run(
+        [self._python, '-P', _SCRIPT, *arguments], capture_output=True,
+        text=True, check=False,
+        env={name: value for name, value in os.environ.items()
+             if name != 'PYTHONPATH'})
+
+
+def _values(program: StepProgram) -> dict:
+  return vars(program) | {'architecture': vars(program.architecture)}
