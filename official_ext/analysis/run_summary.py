@@ -75,6 +75,8 @@ class RunSummary:
     config: text of the gin configuration, possibly empty.
     manifest: the data set's manifest, possibly empty.
     has_next_sentence: whether next-sentence prediction is trained, too.
+    data: hashes of the vocabulary and of the records, possibly empty.
+    traces: profile records, by step.
   """
 
   path: str
@@ -88,6 +90,8 @@ class RunSummary:
   config: str
   manifest: Record
   has_next_sentence: bool
+  data: Record
+  traces: tuple[Record, ...]
 
   @property
   def target(self) -> Architecture:
@@ -203,7 +207,9 @@ def read_run(model_dir: str) -> RunSummary:
         config=_read(directory.file(run_directory.CONFIG_FILE)),
         manifest=json.loads(_read(
             directory.file(run_directory.DATA_MANIFEST_FILE)) or '{}'),
-        has_next_sentence=schedule['model']['use_next_sentence'])
+        has_next_sentence=schedule['model']['use_next_sentence'],
+        data=schedule.get('data', {}),
+        traces=tuple(directory.records(run_directory.PROFILE_FILE)))
   except (json.JSONDecodeError, KeyError, TypeError) as error:
     raise ValueError(
         f'{model_dir}: the records of the run cannot be read '

@@ -15,17 +15,20 @@ class HeldOutEvaluation:
     model: a compiled model.
     batches: held-out batches, distributed if the strategy wants it so.
     num_steps: how many of them.
+
+  Attributes:
+    num_steps: the same.
   """
 
   def __init__(self, model: tf_keras.Model, batches, num_steps: int):
     self._model = model
     self._batches = batches
-    self._num_steps = num_steps
+    self.num_steps = num_steps
 
   def __call__(self) -> dict[str, float]:
     """Runs it; training metrics that have not been read are lost."""
     results = self._model.evaluate(
-        self._batches, steps=self._num_steps, verbose=0, return_dict=True)
+        self._batches, steps=self.num_steps, verbose=0, return_dict=True)
     self._model.reset_metrics()
     return {name: float(value) for name, value in results.items()}
 

@@ -225,7 +225,9 @@ class RunRecorder(tf_keras.callbacks.Callback,
       metrics = self._evaluate() | more
     self._evaluated_step = self._growth.step
     self._write(
-        self._position(stage) | {'split': 'eval', 'moment': moment} | metrics)
+        self._position(stage) | {
+            'split': 'eval', 'moment': moment,
+            'eval_steps': self._evaluate.num_steps} | metrics)
     return metrics
 
   def _position(self, stage: ResolvedStage) -> dict[str, Any]:
