@@ -5,7 +5,6 @@
 `train` writes it at its end; this makes it anew, also while a run goes on.
 """
 
-import base64
 from collections.abc import Iterator
 import os
 import posixpath
@@ -28,42 +27,25 @@ def write_report(model_dir: str) -> str:
   Raises:
     ValueError: `model_dir` holds no run.
   """
-  import tensorflow as tf
+  from official_ext.analysis import page
   from official_ext.analysis import run_figures
   from official_ext.analysis import run_summary
   run = run_summary.read_run(model_dir)
   pictures = run_figures.draw(run)
-  page = _render(run, pictures)
-  for name, content in [*pictures.items(), (REPORT_FILE, page.encode())]:
-    path = os.path.join(model_dir, name)
-    # A reader never sees half a page.
-    with tf.io.gfile.GFile(path + '.partial', 'wb') as file:
-      file.write(content)
-    tf.io.gfile.rename(path + '.partial', path, overwrite=True)
+  text = _render(run, pictures)
+  page.write_files(model_dir, pictures | {REPORT_FILE: text.encode()})
   return os.path.join(model_dir, REPORT_FILE)
 
 
 def _render(run, pictures: dict[str, bytes]) -> str:
-  import jinja2
-  from official_ext.analysis import quantities
-  environment = jinja2.Environment(
-      loader=jinja2.PackageLoader('official_ext.analysis', '.'),
-      autoescape=True, undefined=jinja2.StrictUndefined,
-      trim_blocks=True, lstrip_blocks=True)
-  for function in (quantities.duration, quantities.percent, quantities.speedup,
-                   quantities.three_digits, quantities.tiny,
-                   quantities.with_prefix):
-    environment.filters[function.__name__] = function
-  environment.filters['thousands'] = '{:,}'.format
-  return environment.get_template(_TEMPLATE).render(
+  from official_ext.analysis import page
+  return page.render(
+      _TEMPLATE,
       run=run,
       name=posixpath.basename(run.path.rstrip('/')) or run.path,
       ribbons=_ribbons(run),
       data_facts=list(_facts(run.manifest)),
-      pictures={
-          name.removesuffix('.png'):
-              'data:image/png;base64,' + base64.b64encode(content).decode()
-          for name, content in pictures.items()})
+      pictures=page.embedded(pictures))
 
 
 def _ribbons(run) -> list[tuple[str, list[float]]]:

@@ -1,28 +1,27 @@
 """The pictures of one run: loss and accuracy, with the growths marked."""
 
 from collections.abc import Sequence
-import io
 import itertools
 
 from matplotlib import ticker
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 import numpy as np
 
 from official_ext.analysis import quantities
+from official_ext.analysis.canvas import HALF
+from official_ext.analysis.canvas import INK
+from official_ext.analysis.canvas import MUTED
+from official_ext.analysis.canvas import new_figure
+from official_ext.analysis.canvas import png
+from official_ext.analysis.canvas import RULE
+from official_ext.analysis.canvas import WIDE
 from official_ext.analysis.run_summary import RunSummary
 
-INK = '#1f2937'
-MUTED = '#6b7280'
-RULE = '#d1d5db'
 TRAIN = '#8fb3d9'
 HELD_OUT = '#b4451f'
 # Stages alternate, so that a boundary shows where it is not labelled.
 STAGE_TINTS = ('#f4f6f9', '#e9edf3')
 
-_DOTS_PER_INCH = 160
-_WIDE, _HALF = (9.6, 4.0), (5.6, 3.8)
 # Share of the height above the curves that the stages' names get.
 _HEADROOM = 0.16
 
@@ -33,19 +32,19 @@ def draw(run: RunSummary) -> dict[str, bytes]:
   Returns:
     PNG files by name, in the order in which a page shows them.
   """
-  pictures = {'loss_by_step.png': _by_step(run, 'loss', 'loss', _WIDE)}
+  pictures = {'loss_by_step.png': _by_step(run, 'loss', 'loss', WIDE)}
   if run.train or run.held_out:
     pictures['loss_by_flops.png'] = _by_flops(run)
     pictures['loss_by_walltime.png'] = _by_walltime(run)
   if any(run.accuracy_metric in record for record in run.train + run.held_out):
     pictures['accuracy_by_step.png'] = _by_step(
-        run, run.accuracy_metric, run.accuracy_name, _WIDE, is_share=True)
+        run, run.accuracy_metric, run.accuracy_name, WIDE, is_share=True)
   return pictures
 
 
 def _by_step(run: RunSummary, key: str, label: str, size: tuple[float, float],
              is_share: bool = False) -> bytes:
-  figure, axes = _new_figure(size)
+  figure, axes = new_figure(size)
   axes.set_xlim(0, run.num_steps)
   _plot_curves(axes, run, 'step', 1, key)
   if is_share:
@@ -55,22 +54,22 @@ def _by_step(run: RunSummary, key: str, label: str, size: tuple[float, float],
   _finish(axes, run, [stage.end_step for stage in run.stages], 'steps', label)
   axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
   axes.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
-  return _png(figure)
+  return png(figure)
 
 
 def _by_flops(run: RunSummary) -> bytes:
-  figure, axes = _new_figure(_HALF)
+  figure, axes = new_figure(HALF)
   factor, prefix = quantities.scale_of(run.full_model_flops)
   spent = np.cumsum([stage.flops for stage in run.stages])
   _plot_curves(axes, run, 'train_flops', factor, 'loss')
   _mark_full_model(axes, run, run.full_model_flops / factor, spent[-1] / factor)
   _finish(axes, run, list(spent / factor), f'training FLOPs ({prefix}FLOP)',
           'loss')
-  return _png(figure)
+  return png(figure)
 
 
 def _by_walltime(run: RunSummary) -> bytes:
-  figure, axes = _new_figure(_HALF)
+  figure, axes = new_figure(HALF)
   is_estimated = run.is_finished and run.walltime_speedup is not None
   last = run.wall_seconds or 1.0
   # As if evaluation and start-up grew alike, so that the page has one number.
@@ -83,7 +82,7 @@ def _by_walltime(run: RunSummary) -> bytes:
   else:
     axes.set_xlim(0, last / factor)
   _finish(axes, run, ends, f'walltime ({unit})', 'loss')
-  return _png(figure)
+  return png(figure)
 
 
 def _wall_seconds_at_end(run: RunSummary, stage) -> float:
@@ -92,21 +91,6 @@ def _wall_seconds_at_end(run: RunSummary, stage) -> float:
     if record['step'] >= stage.end_step and 'wall_seconds' in record:
       return record['wall_seconds']
   return run.wall_seconds or 0.0
-
-
-def _new_figure(size: tuple[float, float]) -> tuple[Figure, Axes]:
-  figure = Figure(figsize=size, dpi=_DOTS_PER_INCH, layout='constrained',
-                  facecolor='white')
-  FigureCanvasAgg(figure)
-  axes = figure.add_subplot()
-  for side in ('top', 'right', 'left'):
-    axes.spines[side].set_visible(False)
-  axes.spines['bottom'].set_color(RULE)
-  axes.tick_params(colors=MUTED, length=0, labelsize=10)
-  axes.tick_params(axis='x', length=4, color=RULE)
-  axes.grid(axis='y', color='white', linewidth=1.2)
-  axes.set_axisbelow(True)
-  return figure, axes
 
 
 def _plot_curves(axes: Axes, run: RunSummary, x_key: str, x_factor: float,
@@ -198,10 +182,3 @@ def _mark_stages(axes: Axes, run: RunSummary, ends: Sequence[float]) -> None:
         break
       label.remove()
     start = end
-
-
-def _png(figure: Figure) -> bytes:
-  buffer = io.BytesIO()
-  # No software version: the same run gives the same bytes.
-  figure.savefig(buffer, format='png', metadata={'Software': None})
-  return buffer.getvalue()
