@@ -251,7 +251,9 @@ def _explain(message: str, statement: str) -> str:
     return 'a text, not a setting; drop the outer quotes'
   name, _, value = (part.strip() for part in statement.partition('='))
   value = value.split('#')[0].strip()
-  if re.match(r'\w+://', value) or re.match(r'[/~.][\w/~.]', value):
+  # What divides starts with a number or, a knob, with a capital.
+  if re.match(r'\w+://|[/~.][\w/~.]', value) or re.fullmatch(
+      r'[a-z][\w.-]*(/[\w.-]*)+', value):
     return f"put quotes around the path: {name} = '{value}'"
   if value.lower() in ('true', 'false', 'none', 'null'):
     right = 'None' if value.lower() == 'null' else value.capitalize()

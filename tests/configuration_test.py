@@ -234,6 +234,9 @@ SETTINGS = [
     (['train.model_dir = /data/run'],
      ['--gin_params "train.model_dir = /data/run": put quotes around the path: '
       "train.model_dir = '/data/run'"]),
+    (['train.init_checkpoint = runs/small-1/model'],
+     ['--gin_params "train.init_checkpoint = runs/small-1/model": put quotes '
+      "around the path: train.init_checkpoint = 'runs/small-1/model'"]),
     (['train.optimizer = lamb'],
      ['--gin_params "train.optimizer = lamb": lamb is not a value; put quotes '
       "around a text: 'lamb', or % before a macro: %lamb"]),
@@ -242,6 +245,9 @@ SETTINGS = [
     (['train.num_steps = 10 * 10'],
      ['--gin_params "train.num_steps = 10 * 10": gin has no arithmetic; write the '
       'result']),
+    (['train.num_steps = NUM_STEPS/2'],
+     ['--gin_params "train.num_steps = NUM_STEPS/2": gin has no arithmetic; '
+      'write the result']),
     (['train.seed = (1'],
      ['--gin_params "train.seed = (1": a bracket or a quote is never closed']),
     (["train.tpu = 'x"],

@@ -42,6 +42,8 @@ def read_lines(path: str) -> list[str]:
   Raises:
     ValueError: there are none, or they are not UTF-8.
   """
+  if not tf.io.gfile.exists(path):
+    raise ValueError(f'{path} is not there; give a text with a sentence a line.')
   lines = []
   with tf.io.gfile.GFile(path) as file:
     try:

@@ -13,6 +13,7 @@ import re
 import numpy as np
 
 from official_ext.growth.architecture import Architecture
+from official_ext.growth.refusals import listed
 
 _PREFIX = 'bert.'
 _BLOCK = {
@@ -68,7 +69,7 @@ def to_canonical(tensors: Mapping[str, np.ndarray], architecture: Architecture
   unknown = sorted(tensors.keys() - set(names.values()) - _TIED.keys())
   if unknown:
     mistakes.append(
-        f'unknown tensors {_shown(unknown)}; expected those of a BERT with '
+        f'unknown tensors {listed(unknown)}; expected those of a BERT with '
         f'{architecture.num_layers} layers and its pre-training heads')
   mistakes += [
       f'{theirs} is not {names[ours]}; expected the two to be tied'
@@ -162,8 +163,3 @@ def _turned_back(name: str, array: np.ndarray) -> np.ndarray:
   elif name.endswith('attention/output/kernel'):
     array = array.reshape(-1, array.shape[-1])
   return array.T if name.endswith('/kernel') else array
-
-
-def _shown(names: list[str]) -> str:
-  shown = ', '.join(names[:8])
-  return shown if len(names) <= 8 else f'{shown} and {len(names) - 8} more'

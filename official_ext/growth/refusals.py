@@ -1,6 +1,7 @@
 """Every reason why one architecture cannot grow into another, found at once."""
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import numbers
 
 from official_ext.growth.architecture import Architecture
@@ -14,9 +15,9 @@ _NEVER_SHRINKING = (
     'num_layers', 'hidden_size', 'num_heads', 'stored_inner_size',
     'sequence_length')
 _UNCHANGED = (
-    'family', 'vocab_size', 'max_positions', 'type_vocab_size', 'head_size',
+    'vocab_size', 'max_positions', 'type_vocab_size', 'head_size',
     'activation', 'norm_epsilon')
-_SHOWN_NAMES = 8
+_LISTED_NAMES = 8
 
 
 def growth_mistakes(
@@ -28,6 +29,10 @@ def growth_mistakes(
       for kind, name, rules in (
           ('width', width, WIDTH_RULES), ('depth', depth, DEPTH_RULES))
       if name not in rules]
+  if source.family != target.family:
+    # What else differs follows from this, or does not matter.
+    return mistakes + [f'family changes from {source.family} to '
+                       f'{target.family}; keep {source.family}']
   for field in _NEVER_SHRINKING:
     old, new = getattr(source, field), getattr(target, field)
     if new < old:
@@ -116,7 +121,7 @@ def weights_mistakes(
   if missing or unknown:
     mistakes.append(
         f'{side} names do not match the architecture: missing '
-        f'{_shown(missing)}, unknown {_shown(unknown)}; give exactly the names '
+        f'{listed(missing)}, unknown {listed(unknown)}; give exactly the names '
         'of weight_specs')
   wrong = [
       f'{name} {tuple(weights[name].shape)} (expected {spec.shape})'
@@ -124,14 +129,15 @@ def weights_mistakes(
       if name in weights and tuple(weights[name].shape) != spec.shape]
   if wrong:
     mistakes.append(
-        f'{side} shapes do not match the architecture: {_shown(wrong)}; give '
+        f'{side} shapes do not match the architecture: {listed(wrong)}; give '
         'the architecture that the weights were made for')
   return mistakes
 
 
-def _shown(items: list[str]) -> str:
+def listed(items: Sequence[str]) -> str:
+  """Items for a message: the first ones, and how many more there are."""
   if not items:
     return 'none'
-  text = ', '.join(items[:_SHOWN_NAMES])
-  more = len(items) - _SHOWN_NAMES
+  text = ', '.join(items[:_LISTED_NAMES])
+  more = len(items) - _LISTED_NAMES
   return text if more <= 0 else f'{text} and {more} more'

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from official_ext.growth.refusals import listed
+from official_ext.modeling.weights import BLOCK_LAYERS
+
 # What `tf.train.load_checkpoint` returns; its class has no public name.
 _Reader = Any
 _GRAPH = '_CHECKPOINTABLE_OBJECT_GRAPH'
@@ -48,16 +51,6 @@ _GPT = _Network(
     {'embeddings/word': 'word_embedding',
      'embeddings/position': 'position_embedding'},
     {'final_norm': 'final_norm'})
-_BLOCK_LAYERS = {
-    'attention/query': '_attention_layer._query_dense',
-    'attention/key': '_attention_layer._key_dense',
-    'attention/value': '_attention_layer._value_dense',
-    'attention/output': '_attention_layer._output_dense',
-    'attention/norm': '_attention_layer_norm',
-    'ffn/inner': '_intermediate_dense',
-    'ffn/output': '_output_dense',
-    'ffn/norm': '_output_layer_norm',
-}
 _TABLES = ('embeddings', '_position_embeddings')
 # By the names of variables within a layer; a factorised one has two layers.
 _LEAVES = {
@@ -135,7 +128,7 @@ def weight_keys(reader: _Reader) -> dict[str, str]:
   unknown = _unknown(reader, set(keys.values()))
   if unknown:
     raise ValueError(
-        f'unknown variables {_shown(unknown)}; expected those of one encoder or '
+        f'unknown variables {listed(unknown)}; expected those of one encoder or '
         'decoder, a masked-LM head and a next-sentence head')
   return keys
 
@@ -174,7 +167,7 @@ def _network_keys(graph: ObjectGraph, network: _Network
   for name, path in network.layers.items():
     yield from _layer_keys(graph, name, graph.find(path, root))
   for index, block in graph.items(graph.find(network.blocks, root)).items():
-    for part, path in _BLOCK_LAYERS.items():
+    for part, path in BLOCK_LAYERS.items():
       yield from _layer_keys(
           graph, f'layer_{index}/{part}', graph.find(path, block))
 
@@ -217,8 +210,3 @@ def _unknown(reader: _Reader, known: set[str]) -> list[str]:
       for key, shape in reader.get_variable_to_shape_map().items()
       if key not in known and shape and types[key].is_floating
       and not _BOOKKEEPING.search(key))
-
-
-def _shown(names: list[str]) -> str:
-  shown = ', '.join(names[:8])
-  return shown if len(names) <= 8 else f'{shown} and {len(names) - 8} more'

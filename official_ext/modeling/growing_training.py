@@ -94,7 +94,7 @@ class GrowingTraining:
           f'gradient_clip_norm is {gradient_clip_norm}; give a positive norm, '
           'or 0 for no clipping.')
     self.gradient_clip_norm = gradient_clip_norm
-    self._dropout_seed = dropout_seed
+    self._dropout_seed = self._depth_seed = dropout_seed
     self.dropout_generator = tf.random.Generator.from_seed(dropout_seed)
     self.non_finite_watch = non_finite.NonFiniteWatch()
     self.trained_part = TrainedPart()
@@ -168,15 +168,15 @@ class GrowingTraining:
     return {metric.name: metric.result() for metric in self.metrics}
 
   def train_part(self, features: dict[str, tf.Tensor], num_layers: int | None,
-                trained_layers: int | None) -> None:
+                 trained_layers: int | None) -> None:
     """Updates what `forward` has a gradient for; see there for the arguments."""
     replica_context = tf.distribute.get_replica_context()
     with tf.GradientTape() as tape:
       outputs = self.forward(features, True, num_layers=num_layers,
                              trained_layers=trained_layers)
       sums = self.loss_sums(features, outputs)
-      loss = tf.add_n([part.mean(replica_context)
-                       for part in sums if part is not None])
+      loss = tf.add_n([each.mean(replica_context)
+                       for each in sums if each is not None])
       if self.losses:
         loss += tf.add_n(self.losses) / replica_context.num_replicas_in_sync
     variables = self.updated_variables(num_layers, trained_layers)

@@ -1,11 +1,12 @@
 """The adapter between a live model and named weights.
 
-This is the one file that knows under which private attributes Model Garden's
-layers keep their variables. The names are those of
-`official_ext.growth.named_weights`.
+This is the one file that reaches for the private attributes under which Model
+Garden's layers keep their variables; `checkpoint_objects` finds them saved. The
+names are those of `official_ext.growth.named_weights`.
 """
 
 from collections.abc import Mapping, Sequence
+import operator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,18 @@ import tensorflow as tf, tf_keras
 from official_ext.modeling.factorized_dense import FactorizedDense
 
 # pylint: disable=protected-access
+
+# Canonical prefix within a block to the layer: attributes joined by dots.
+BLOCK_LAYERS = {
+    'attention/query': '_attention_layer._query_dense',
+    'attention/key': '_attention_layer._key_dense',
+    'attention/value': '_attention_layer._value_dense',
+    'attention/output': '_attention_layer._output_dense',
+    'attention/norm': '_attention_layer_norm',
+    'ffn/inner': '_intermediate_dense',
+    'ffn/output': '_output_dense',
+    'ffn/norm': '_output_layer_norm',
+}
 
 
 def named_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
@@ -73,18 +86,10 @@ def _gpt_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
 def _blocks(blocks: Sequence[Any]) -> dict[str, tf.Variable]:
   names = {}
   for index, block in enumerate(blocks):
-    prefix = f'layer_{index}'
-    attention = block._attention_layer
-    names |= {
-        **_dense(f'{prefix}/attention/query', attention._query_dense),
-        **_dense(f'{prefix}/attention/key', attention._key_dense),
-        **_dense(f'{prefix}/attention/value', attention._value_dense),
-        **_dense(f'{prefix}/attention/output', attention._output_dense),
-        **_norm(f'{prefix}/attention/norm', block._attention_layer_norm),
-        **_dense(f'{prefix}/ffn/inner', block._intermediate_dense),
-        **_dense(f'{prefix}/ffn/output', block._output_dense),
-        **_norm(f'{prefix}/ffn/norm', block._output_layer_norm),
-    }
+    for part, path in BLOCK_LAYERS.items():
+      variables_of = _norm if part.endswith('/norm') else _dense
+      names |= variables_of(
+          f'layer_{index}/{part}', operator.attrgetter(path)(block))
   return names
 
 

@@ -12,7 +12,7 @@ from official_ext.growth import maps_between
 from official_ext.growth import weight_specs
 from official_ext.modeling.checkpoint_weights import load_model
 from tests.growth import numpy_bert
-from tests.modeling import numpy_gpt
+from tests.growth import numpy_gpt
 
 PIECES = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'the', 'function',
           'returns', 'a', 'list', 'of', 'value', '##s', '.', 'it', 'is')
@@ -87,6 +87,9 @@ def test_lines_of_a_file(tmp_path):
     parity_text.read_lines(str(path))
   path.write_bytes(b'\xff\xfe')
   with pytest.raises(ValueError, match='is not UTF-8; give plain text'):
+    parity_text.read_lines(str(path))
+  path.unlink()
+  with pytest.raises(ValueError, match='text.txt is not there; give a text'):
     parity_text.read_lines(str(path))
 
 

@@ -14,7 +14,7 @@ from official_ext.data.tokenizer import build_tokenizer
 from official_ext.export.saved_model import export_saved_model
 from official_ext.modeling import weights
 from tests.export import gpt_run
-from tests.modeling import numpy_gpt
+from tests.growth import numpy_gpt
 
 PIECES = gpt_run.PIECES
 LENGTH = gpt_run.TARGET.sequence_length

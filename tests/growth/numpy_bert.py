@@ -8,6 +8,9 @@ import numpy as np
 import scipy.special
 
 EPSILON = 1e-12
+# TensorFlow keeps these two constants in float32, whatever x is.
+_GELU_CUBIC = float(np.float32(0.044715))
+_ROOT_OF_HALF = float(np.float32(0.5 ** 0.5))
 
 
 def random_weights(specs, seed=0, dtype=np.float64):
@@ -33,11 +36,12 @@ def random_inputs(architecture, seed=1, batch=2, length=6, predictions=3):
 
 
 def gelu(x):
-  return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
+  return 0.5 * x * (
+      1 + np.tanh(np.sqrt(2 / np.pi) * (x + _GELU_CUBIC * x ** 3)))
 
 
 def gelu_erf(x):
-  return 0.5 * x * (1 + scipy.special.erf(x / np.sqrt(2)))
+  return 0.5 * x * (1 + scipy.special.erf(x * _ROOT_OF_HALF))
 
 
 def relu(x):

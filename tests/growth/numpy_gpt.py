@@ -1,4 +1,4 @@
-"""A pre-LN GPT with a tied head in plain NumPy, written from GPT-2's description.
+"""A pre-LN GPT with a tied head in plain NumPy, from GPT-2's description.
 
 It knows nothing of growth and is analytic, as `numpy_bert` is.
 """
@@ -49,13 +49,40 @@ def forward(weights, inputs, layers, *, activation='gelu_tanh', epsilon=1e-5,
 
 def loss(weights, inputs, layers, **options):
   """Mean cross-entropy of the next token, where there is one."""
-  logits = forward(weights, inputs, layers, **options)['logits'][:, :-1]
+  scores = forward(weights, inputs, layers, **options)['logits'][:, :-1]
   labels, real = inputs['ids'][:, 1:], inputs['mask'][:, 1:]
-  log_total = np.log(np.exp(logits).sum(-1))
-  picked = np.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+  log_total = np.log(np.exp(scores).sum(-1))
+  picked = np.take_along_axis(scores, labels[..., None], axis=-1)[..., 0]
   return ((log_total - picked) * real).sum() / real.sum()
 
 
 def gradient(weights, inputs, layers, names=None, **options):
   return numpy_bert.gradient(
       weights, inputs, layers, names, loss=loss, **options)
+
+
+def logits(weights, architecture, ids, *, num_layers=None):
+  """Scores [tokens, vocab] of one sequence without padding.
+
+  Args:
+    weights: canonical name -> array.
+    architecture: of which only numbers are read.
+    ids: [tokens].
+    num_layers: blocks from the bottom; None means all.
+  """
+  ids = np.asarray(ids)[np.newaxis]
+  weights = {name: np.asarray(w, np.float64) for name, w in weights.items()}
+  return forward(
+      weights, {'ids': ids, 'mask': np.ones(ids.shape)},
+      range(num_layers or architecture.num_layers),
+      **numpy_bert.options_of(architecture))['logits'][0]
+
+
+def rows_loss(weights, architecture, rows, *, num_layers=None):
+  """Mean cross entropy of all next tokens of sequences without padding."""
+  losses = []
+  for ids in rows:
+    scores = logits(weights, architecture, ids, num_layers=num_layers)[:-1]
+    log_total = np.log(np.exp(scores).sum(-1))
+    losses.append(log_total - scores[np.arange(len(ids) - 1), ids[1:]])
+  return np.concatenate(losses).mean()

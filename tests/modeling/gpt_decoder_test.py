@@ -2,34 +2,13 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf, tf_keras
+import tensorflow as tf
 
-from official_ext import modeling
 from official_ext.growth.architecture import Architecture
 from official_ext.modeling import gpt_decoder
 from official_ext.modeling import weights
-from tests.modeling import numpy_gpt
+from tests.growth import numpy_gpt
 from tests.modeling import tiny_gpt
-
-
-def _model(architecture=tiny_gpt.PLAIN, **options):
-  model = modeling.build_pretrainer(
-      architecture, **{**tiny_gpt.VIVID, **options})
-  random = np.random.default_rng(3)
-  # Biases start at 0 and gammas at 1, which would hide them.
-  weights.write_weights(model, {
-      name: value + 0.2 * random.normal(size=value.shape)
-      for name, value in weights.read_weights(model).items()})
-  return model
-
-
-@pytest.fixture(name='float64')
-def _float64():
-  tf_keras.mixed_precision.set_global_policy('float64')
-  tf_keras.backend.set_floatx('float64')
-  yield
-  tf_keras.backend.set_floatx('float32')
-  tf_keras.mixed_precision.set_global_policy('float32')
 
 
 @pytest.mark.usefixtures('float64')
@@ -42,7 +21,7 @@ def _float64():
     tiny_gpt.PLAIN.replace(norm_source_size=5),
 ], ids=['plain', 'shared', 'erf', 'relu, heads of 3', 'factorised', 'weighted'])
 def test_logits_are_numpy_s(architecture):
-  model = _model(architecture)
+  model = tiny_gpt.pretrainer(architecture)
   lengths = [16, 9, 1]
   batch = tiny_gpt.features(batch=3, lengths=lengths)
   got = model(batch)['logits']
@@ -59,7 +38,7 @@ def test_logits_are_numpy_s(architecture):
 @pytest.mark.parametrize('num_layers', [1, 2, 3])
 def test_only_the_bottom_blocks_are_run(num_layers):
   architecture = tiny_gpt.PLAIN.replace(num_layers=3)
-  model = _model(architecture)
+  model = tiny_gpt.pretrainer(architecture)
   batch = tiny_gpt.features(batch=1)
   np.testing.assert_allclose(
       model.decoder(batch, num_layers=num_layers)['logits'][0],
@@ -69,7 +48,7 @@ def test_only_the_bottom_blocks_are_run(num_layers):
 
 
 def test_no_token_sees_a_later_one_or_padding():
-  model = _model()
+  model = tiny_gpt.pretrainer()
   batch = tiny_gpt.features(batch=2, lengths=[16, 10])
   expected = model(batch)['logits'].numpy()
   ids = batch['input_word_ids'].numpy()
@@ -96,7 +75,7 @@ def test_the_mask_is_causal_and_hides_padding():
 ])
 def test_gradient_stops_below_the_trained_blocks(
     num_layers, trained_layers, reached):
-  model = _model(tiny_gpt.PLAIN.replace(num_layers=3))
+  model = tiny_gpt.pretrainer(tiny_gpt.PLAIN.replace(num_layers=3))
   batch = tiny_gpt.features()
   variables = weights.named_variables(model)
   with tf.GradientTape() as tape:
@@ -120,7 +99,7 @@ def test_gradient_stops_below_the_trained_blocks(
 
 
 def test_reading_token_by_token_gives_the_same_hidden_states():
-  model = _model()
+  model = tiny_gpt.pretrainer()
   batch = tiny_gpt.features(batch=3, sequence=12)
   expected = model(batch)['sequence_output']
   cache = model.decoder.empty_cache(3, 16)
@@ -143,7 +122,7 @@ def test_another_family_is_refused():
 
 def test_no_gradient_is_made_for_each_token_apart():
   batch, sequence, vocab = 4, 16, 50
-  model = _model()
+  model = tiny_gpt.pretrainer()
 
   @tf.function
   def gradients(features):

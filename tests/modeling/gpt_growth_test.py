@@ -5,9 +5,8 @@ import pytest
 import tensorflow as tf
 
 from official_ext import growth
-from official_ext import modeling
 from official_ext.modeling import weights
-from tests.modeling import numpy_gpt
+from tests.growth import numpy_gpt
 from tests.modeling import tiny_bert
 from tests.modeling import tiny_gpt
 
@@ -37,14 +36,8 @@ _GROWTHS = {
 }
 
 
-def _model(architecture=tiny_gpt.SHARED, **options):
-  model = modeling.GrowingGptPretrainer(
-      architecture, **{**tiny_gpt.VIVID, **tiny_gpt.NO_DROPOUT, **options})
-  random = np.random.default_rng(3)
-  weights.write_weights(model, {
-      name: value + 0.2 * random.normal(size=value.shape)
-      for name, value in weights.read_weights(model).items()})
-  return model
+def _model(architecture=tiny_gpt.SHARED):
+  return tiny_gpt.pretrainer(architecture, **tiny_gpt.NO_DROPOUT)
 
 
 def _grow(model, target, **rules):

@@ -11,7 +11,7 @@ from official_ext import modeling
 from official_ext.growth.architecture import Architecture
 from official_ext.modeling import dropout_state
 from official_ext.modeling import weights
-from tests.modeling import numpy_gpt
+from tests.growth import numpy_gpt
 from tests.modeling import tiny_bert
 from tests.modeling import tiny_gpt
 
@@ -44,7 +44,7 @@ def test_loss_and_accuracy_are_global_means():
       return_dict=True)
   assert list(logs) == ['loss', 'causal_lm_loss', 'causal_lm_accuracy']
   assert logs['loss'] == pytest.approx(
-      numpy_gpt.loss(arrays, tiny_gpt.PLAIN, rows), rel=1e-5)
+      numpy_gpt.rows_loss(arrays, tiny_gpt.PLAIN, rows), rel=1e-5)
   assert logs['causal_lm_loss'] == logs['loss']
   assert logs['causal_lm_accuracy'] == pytest.approx(hits.mean(), abs=1e-6)
 

@@ -1,4 +1,4 @@
-"""A widened GPT follows the small one, step by step, if its optimizer is told to.
+"""A widened GPT follows the small one, step by step, if its optimizer is told.
 
 With moments transferred, each weight's own step divided as the weight was, no
 noise, no dropout and no clipping, Adam goes on as if nothing had happened.
@@ -6,10 +6,9 @@ noise, no dropout and no clipping, Adam goes on as if nothing had happened.
 
 import numpy as np
 import pytest
-import tensorflow as tf, tf_keras
+import tensorflow as tf
 
 from official_ext import growth
-from official_ext import modeling
 from official_ext.modeling import weights
 from official_ext.training import exact_continuation
 from tests.modeling import tiny_gpt
@@ -26,15 +25,8 @@ def _optimizer(epsilon):
 
 
 def _model(architecture):
-  model = modeling.GrowingGptPretrainer(
-      architecture, gradient_clip_norm=0, **tiny_gpt.VIVID,
-      **tiny_gpt.NO_DROPOUT)
-  random = np.random.default_rng(3)
-  # Key biases have no gradient but rounding; from 0 they would only show that.
-  weights.write_weights(model, {
-      name: value + 0.2 * random.normal(size=value.shape)
-      for name, value in weights.read_weights(model).items()})
-  return model
+  return tiny_gpt.pretrainer(
+      architecture, gradient_clip_norm=0, **tiny_gpt.NO_DROPOUT)
 
 
 def _fit(model, first_seed, steps):
@@ -52,15 +44,7 @@ def _largest_relative_difference(got, expected):
       for name in expected)
 
 
-@pytest.fixture(name='float64', autouse=True)
-def _float64():
-  tf_keras.mixed_precision.set_global_policy('float64')
-  tf_keras.backend.set_floatx('float64')
-  yield
-  tf_keras.backend.set_floatx('float32')
-  tf_keras.mixed_precision.set_global_policy('float32')
-
-
+@pytest.mark.usefixtures('float64')
 # An epsilon of the size of the gradients shows whether it is scaled.
 @pytest.mark.parametrize('epsilon, is_scaled', [
     (1e-6, True), (1e-2, True), (1e-6, False)])

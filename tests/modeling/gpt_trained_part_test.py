@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from official_ext import modeling
 from official_ext.modeling import weights
-from tests.modeling import numpy_gpt
+from tests.growth import numpy_gpt
 from tests.modeling import tiny_bert
 from tests.modeling import tiny_gpt
 
@@ -15,14 +14,8 @@ ARCHITECTURE = tiny_gpt.PLAIN.replace(num_layers=3)
 HEAD = {'embeddings/word', 'final_norm/gamma', 'final_norm/beta'}
 
 
-def _model(**options):
-  model = modeling.GrowingGptPretrainer(
-      ARCHITECTURE, **tiny_gpt.VIVID, **tiny_gpt.NO_DROPOUT, **options)
-  random = np.random.default_rng(3)
-  weights.write_weights(model, {
-      name: value + 0.2 * random.normal(size=value.shape)
-      for name, value in weights.read_weights(model).items()})
-  return model
+def _model():
+  return tiny_gpt.pretrainer(ARCHITECTURE, **tiny_gpt.NO_DROPOUT)
 
 
 def _step(model, seed=0):
@@ -50,7 +43,7 @@ def test_only_the_upper_blocks_and_the_head_are_updated(trained_layers):
   assert changed == HEAD | _blocks(*range(3 - trained_layers, 3))
   # All blocks are run, whatever is trained of them.
   assert loss == pytest.approx(
-      numpy_gpt.loss(before, ARCHITECTURE, rows), rel=1e-5)
+      numpy_gpt.rows_loss(before, ARCHITECTURE, rows), rel=1e-5)
   model.set_trained_part()
   assert _step(model)[1] == set(before)
 
@@ -66,7 +59,8 @@ def test_a_sub_model_is_run_and_its_upper_block_updated(jit_compile):
     loss, changed, before, rows = _step(model, step)
     assert changed == HEAD | _blocks(depth - 1)
     assert loss == pytest.approx(
-        numpy_gpt.loss(before, ARCHITECTURE, rows, num_layers=depth), rel=1e-4)
+        numpy_gpt.rows_loss(before, ARCHITECTURE, rows, num_layers=depth),
+        rel=1e-4)
     seen.add(depth)
   assert seen == {1, 2, 3}
 

@@ -4,6 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from official_ext.growth.architecture import Architecture
+from official_ext.modeling import GrowingGptPretrainer
+from official_ext.modeling import weights
 
 PLAIN = Architecture(
     family='gpt', num_layers=2, hidden_size=8, num_heads=2, inner_size=16,
@@ -22,3 +24,17 @@ def features(batch=4, *, seed=0, lengths=None, sequence=16, vocab=50):
     ids[row, :length] = random.integers(1, vocab, length)
   return {'input_word_ids': tf.constant(ids),
           'input_mask': tf.constant((ids > 0).astype(np.int32))}
+
+
+def pretrainer(architecture=PLAIN, **options):
+  """A GPT with no weight as it started.
+
+  Biases start at 0 and gammas at 1, which would hide them; key biases, whose
+  gradient is rounding, would show nothing else.
+  """
+  model = GrowingGptPretrainer(architecture, **{**VIVID, **options})
+  random = np.random.default_rng(3)
+  weights.write_weights(model, {
+      name: value + 0.2 * random.normal(size=value.shape)
+      for name, value in weights.read_weights(model).items()})
+  return model
