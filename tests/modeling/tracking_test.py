@@ -32,15 +32,10 @@ class _Float64TensorFlow:
     return getattr(tf, name)
 
 
-@pytest.fixture(name='float64')
-def _float64(monkeypatch):
+@pytest.fixture
+def float64_losses(monkeypatch, float64):
   for module in (transformer_encoder_block, bert_encoder, losses):
     monkeypatch.setattr(module, 'tf', _Float64TensorFlow())
-  tf_keras.backend.set_floatx('float64')
-  tf_keras.mixed_precision.set_global_policy('float64')
-  yield
-  tf_keras.backend.set_floatx('float32')
-  tf_keras.mixed_precision.set_global_policy('float32')
 
 
 def _optimizer(epsilon=1e-6):
@@ -58,18 +53,22 @@ def _pretrainer(architecture, optimizer):
   return model
 
 
-def _losses(model, steps):
-  """Trains on the batches of these numbers; the loss of each before its step."""
-  step = tf.function(model.train_step, reduce_retracing=True)
-  found = []
-  for number in steps:
-    batch = tiny_bert.features(
-        seed=number, lengths=[16, 16, 9, 7], counts=[4, 4, 2, 1])
-    batch['masked_lm_weights'] = tf.cast(
-        batch['masked_lm_weights'], tf_keras.backend.floatx())
-    model.reset_metrics()
-    found.append(float(step(batch)['loss']))
-  return np.array(found)
+def _trainer(model):
+  """Trains on batches of given numbers; the loss of each before its step."""
+  step = tf.function(model.train_step)
+
+  def train(numbers):
+    losses_before = []
+    for number in numbers:
+      batch = tiny_bert.features(
+          seed=number, lengths=[16, 16, 9, 7], counts=[4, 4, 2, 1])
+      batch['masked_lm_weights'] = tf.cast(
+          batch['masked_lm_weights'], tf_keras.backend.floatx())
+      model.reset_metrics()
+      losses_before.append(float(step(batch)['loss']))
+    return np.array(losses_before)
+
+  return train
 
 
 def _grown(small, epsilon=1e-6):
@@ -89,13 +88,15 @@ def _scales():
 
 
 # An epsilon of the size of the gradients shows whether it is scaled.
+@pytest.mark.usefixtures('float64_losses')
 @pytest.mark.parametrize('epsilon', [1e-6, 1e-2])
-def test_grown_model_follows_the_small_one_for_fifty_steps(float64, epsilon):
+def test_grown_model_follows_the_small_one_for_fifty_steps(epsilon):
   small = _pretrainer(_SMALL, _optimizer(epsilon))
-  _losses(small, range(10))
+  train_small = _trainer(small)
+  train_small(range(10))
   large = _grown(small, epsilon)
   large.optimizer.set_scales(large, _scales())
-  expected, got = _losses(small, range(10, 60)), _losses(large, range(10, 60))
+  expected, got = train_small(range(10, 60)), _trainer(large)(range(10, 60))
   np.testing.assert_allclose(got, expected, rtol=1e-9)
   assert expected.std() > 1e-2  # It does train.
   batch = tiny_bert.features(seed=99)
@@ -110,16 +111,18 @@ def test_grown_model_follows_the_small_one_for_fifty_steps(float64, epsilon):
       np.tile(expected['sequence_output'], 2), rtol=0, atol=1e-8)
 
 
+@pytest.mark.usefixtures('float64_losses')
 @pytest.mark.parametrize('left_out', ['step', 'epsilon'])
-def test_without_either_scale_it_does_not_follow(float64, left_out):
+def test_without_either_scale_it_does_not_follow(left_out):
   epsilon = 1e-2
   small = _pretrainer(_SMALL, _optimizer(epsilon))
-  _losses(small, range(10))
+  train_small = _trainer(small)
+  train_small(range(10))
   large = _grown(small, epsilon)
   large.optimizer.set_scales(large, {
       name: scales._replace(**{left_out: np.ones_like(getattr(scales, left_out))})
       for name, scales in _scales().items()})
-  expected, got = _losses(small, range(10, 20)), _losses(large, range(10, 20))
+  expected, got = train_small(range(10, 20)), _trainer(large)(range(10, 20))
   assert got[0] == pytest.approx(expected[0], rel=1e-9)
   assert np.abs(got[-1] - expected[-1]) > 1e-5
 
@@ -132,7 +135,7 @@ def test_without_scales_it_is_model_gardens_optimizer():
     model = _pretrainer(_SMALL, optimizer)
     start = start or weights.read_weights(model)
     weights.write_weights(model, start)
-    _losses(model, range(5))
+    _trainer(model)(range(5))
     results.append(weights.read_weights(model))
   for name, value in results[0].items():
     if not name.endswith('attention/key/bias'):  # Its gradient is rounding.
@@ -152,7 +155,7 @@ def test_missing_scales_are_refused():
 
 def test_scales_hold_on_two_replicas_and_in_checkpoints(mirrored, tmp_path):
   small = _pretrainer(_SMALL, _optimizer(1e-2))
-  _losses(small, range(3))
+  _trainer(small)(range(3))
   batch = tiny_bert.features(seed=5, lengths=[16, 16, 9, 7])
   data = tf.data.Dataset.from_tensors(batch).repeat(3)
   with mirrored.scope():
@@ -160,11 +163,14 @@ def test_scales_hold_on_two_replicas_and_in_checkpoints(mirrored, tmp_path):
     large.optimizer.set_scales(large, _scales())
   path = tf.train.Checkpoint(model=large, optimizer=large.optimizer).save(
       str(tmp_path / 'ckpt'))
+  # Only the replicas need a graph.
+  small.run_eagerly = True
   small.fit(data, verbose=0)
   large.fit(data, verbose=0)
   expected = small(batch)['mlm_logits']
   np.testing.assert_allclose(large(batch)['mlm_logits'], expected, atol=1e-4)
   resumed = _pretrainer(_LARGE, _optimizer(1e-2))
+  resumed.run_eagerly = True
   tf.train.Checkpoint(model=resumed, optimizer=resumed.optimizer).restore(
       path).assert_existing_objects_matched()
   resumed.fit(data, verbose=0)

@@ -9,14 +9,15 @@ from official_ext.modeling import trained_part
 from official_ext.modeling import weights
 from tests.modeling import tiny_bert
 
-_FOUR = tiny_bert.PLAIN.replace(num_layers=4)
+_TWO = tiny_bert.PLAIN
+_THREE = _TWO.replace(num_layers=3)
 _HEAD = ('embeddings/word', 'masked_lm/', 'next_sentence/')
 # Draws both of two depths within two steps.
 _MIXED_SEED = 0
 _UNEVEN = dict(lengths=[16, 16, 9, 7], counts=[4, 4, 2, 1])
 
 
-def _pretrainer(architecture=_FOUR, *, optimizer=None, dropout=False,
+def _pretrainer(architecture=_TWO, *, optimizer=None, dropout=False,
                 strategy=None, **compile_options):
   with (strategy or tf.distribute.get_strategy()).scope():
     model = modeling.GrowingBertPretrainer(
@@ -57,15 +58,16 @@ def _expected(names, layers):
 
 
 @pytest.mark.parametrize('trained_layers, query_pool_size', [
-    (1, 1), (3, 2), (4, 1), (4, 2)])
+    (1, 1), (2, 2), (3, 1), (3, 2)])
 def test_the_top_blocks_and_the_heads_change_and_nothing_else(
     trained_layers, query_pool_size):
-  model = _pretrainer(_FOUR.replace(query_pool_size=query_pool_size))
+  model = _pretrainer(
+      _THREE.replace(query_pool_size=query_pool_size), run_eagerly=True)
   model.set_trained_part(trained_layers=trained_layers)
   before = _state(model)
   _fit(model)
   assert _changed(before, _state(model)) == _expected(
-      before, range(4 - trained_layers, 4))
+      before, range(3 - trained_layers, 3))
   model.set_trained_part()
   before = _state(model)
   _fit(model)
@@ -77,17 +79,17 @@ def test_the_top_blocks_and_the_heads_change_and_nothing_else(
 @pytest.mark.parametrize('query_pool_size', [1, 2])
 def test_gradients_are_those_of_the_whole_model(query_pool_size):
   """By the decay of the moments: after one step m is (1 - beta_1) gradient."""
-  architecture = _FOUR.replace(query_pool_size=query_pool_size)
+  architecture = _THREE.replace(query_pool_size=query_pool_size)
   start, moments = None, {}
   for trained_layers in (None, 2):
-    model = _pretrainer(architecture)
+    model = _pretrainer(architecture, run_eagerly=True)
     model.gradient_clip_norm = 0
     start = start or weights.read_weights(model)
     weights.write_weights(model, start)
     model.set_trained_part(trained_layers=trained_layers)
     _fit(model)
     moments[trained_layers], _ = weights.read_moments(model.optimizer, model)
-  for name in _expected(start, (2, 3)) - {'embeddings/word'}:
+  for name in _expected(start, (1, 2)) - {'embeddings/word'}:
     np.testing.assert_allclose(
         moments[2][name], moments[None][name], rtol=1e-4, atol=1e-7,
         err_msg=name)
@@ -98,35 +100,36 @@ def test_gradients_are_those_of_the_whole_model(query_pool_size):
 
 @pytest.mark.parametrize('kind', ['pooled', 'mirrored', 'xla'])
 def test_a_sub_model_step_equals_one_of_a_really_smaller_model(kind, mirrored):
-  architecture = _FOUR.replace(query_pool_size=1 + (kind == 'pooled'))
+  architecture = _TWO.replace(query_pool_size=1 + (kind == 'pooled'))
   model = _pretrainer(
       architecture, strategy=mirrored if kind == 'mirrored' else None,
       jit_compile=kind == 'xla')
-  model.set_trained_part(sub_model_layers=2, seed=_MIXED_SEED)
+  model.set_trained_part(sub_model_layers=1, seed=_MIXED_SEED)
   depths = []
   for step in range(2):
     depth = int(model.drawn_depth(step))
     depths.append(depth)
     before = _state(model)
-    small = _pretrainer(architecture.replace(num_layers=depth))
+    small = _pretrainer(
+        architecture.replace(num_layers=depth), run_eagerly=True)
     names = weights.read_weights(small)
     weights.write_weights(small, {name: before[name][0] for name in names})
     weights.write_moments(small.optimizer, small, *(
         {name: before[name][index] for name in names} for index in (1, 2)))
     small.optimizer.iterations.assign(step)
-    small.set_trained_part(trained_layers=2)
+    small.set_trained_part(trained_layers=1)
 
     logs, expected_logs = _fit(model), _fit(small)
     for name, values in expected_logs.items():
       assert logs[name] == pytest.approx(values, abs=1e-5), (step, name)
     after, expected = _state(model), _state(small)
     assert _changed(before, after) == _expected(
-        before, range(depth - 2, depth))
+        before, range(depth - 1, depth))
     for name, values in expected.items():
       for got, wanted in zip(after[name], values):
         np.testing.assert_allclose(
             got, wanted, atol=2e-4 if kind == 'xla' else 2e-5, err_msg=name)
-  assert set(depths) == {2, 4}
+  assert set(depths) == {1, 2}
 
 
 def test_steps_per_execution_change_nothing_and_branches_are_traced_once():
@@ -135,7 +138,7 @@ def test_steps_per_execution_change_nothing_and_branches_are_traced_once():
     model = _pretrainer(steps_per_execution=steps_per_execution, dropout=True)
     start = start or weights.read_weights(model)
     weights.write_weights(model, start)
-    model.set_trained_part(sub_model_layers=2, seed=_MIXED_SEED)
+    model.set_trained_part(sub_model_layers=1, seed=_MIXED_SEED)
     models.append(model)
     traced = []
 
@@ -145,7 +148,7 @@ def test_steps_per_execution_change_nothing_and_branches_are_traced_once():
 
     model.forward = forward
     _fit(model, steps=4)
-    assert sorted(traced) == [2, 4]
+    assert sorted(traced) == [1, 2]
     assert int(model.optimizer.iterations) == 4
   one, two = (_state(model) for model in models)
   for name, values in one.items():
@@ -156,7 +159,7 @@ def test_steps_per_execution_change_nothing_and_branches_are_traced_once():
 def test_resuming_among_sub_models_is_bit_identical(tmp_path):
   def build():
     model = _pretrainer(dropout=True)
-    model.set_trained_part(sub_model_layers=2)
+    model.set_trained_part(sub_model_layers=1)
     return model, tf.train.Checkpoint(model=model, optimizer=model.optimizer)
 
   model, checkpoint = build()
@@ -220,14 +223,14 @@ def _num_products(model, num_layers, trained_layers):
 
 
 def test_frozen_blocks_have_no_backward_pass():
-  model = _pretrainer()
+  model = _pretrainer(_THREE)
   products = {key: _num_products(model, *key) for key in (
-      (4, None), (4, 4), (4, 1), (3, 1), (2, 1), (1, 1))}
-  forward_of_a_block = products[4, 1] - products[3, 1]
-  assert products[3, 1] - products[2, 1] == forward_of_a_block
+      (3, None), (3, 3), (3, 1), (2, 1), (1, 1))}
+  forward_of_a_block = products[3, 1] - products[2, 1]
+  assert products[2, 1] - products[1, 1] == forward_of_a_block
   # Backwards, every product of a block becomes two.
-  assert products[4, 4] - products[4, 1] == 3 * 2 * forward_of_a_block
-  assert products[4, None] >= products[4, 4]
+  assert products[3, 3] - products[3, 1] == 2 * 2 * forward_of_a_block
+  assert products[3, None] >= products[3, 3]
   assert 6 <= forward_of_a_block <= 8
 
 
@@ -248,10 +251,10 @@ def test_refusals(arguments, message):
 
 
 def test_growth_trains_the_whole_model_again_and_other_optimizers_do():
-  model = modeling.GrowingBertPretrainer(_FOUR)
+  model = modeling.GrowingBertPretrainer(_TWO)
   model.compile(optimizer=tf_keras.optimizers.Adam(1e-2))
-  model.set_trained_part(sub_model_layers=2)
+  model.set_trained_part(sub_model_layers=1)
   _fit(model, 2)
   assert int(model.optimizer.iterations) == 2
-  model.replace_architecture(tiny_bert.PLAIN)
+  model.replace_architecture(_THREE)
   assert model.trained_part == trained_part.TrainedPart()

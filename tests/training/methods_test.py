@@ -1,7 +1,7 @@
 """Every growth rule, in a real `fit`: over two replicas, and across a resumption.
 
 The rules come from the tables, so a new row is tested here at once. Their maths
-is tested in tests/growth, whole runs in tests/experiments_test.py.
+is tested in tests/growth; whole runs, compiled, in tests/experiments_test.py.
 """
 
 import itertools
@@ -28,7 +28,7 @@ from official_ext.training.checkpoints import read_position
 from official_ext.training.checkpoints import RunCheckpoints
 from tests.training import tiny_run
 
-# Two layers: what takes the time here is tracing.
+# Of two layers, which grow from one.
 BERT = tiny_run.ARCHITECTURE.replace(num_layers=2)
 GPT = Architecture(
     family='gpt', num_layers=2, hidden_size=16, num_heads=2, inner_size=32,
@@ -113,7 +113,9 @@ def fit(loader, target, schedule, path, *, strategy=None, resume=False):
     model = build_pretrainer(
         stage.architecture, output_dropout=0.0, attention_dropout=0.0)
     growth.prepare_model(stage, model)
-    model.compile(optimizer=growth.build_optimizer(stage, model))
+    # Tracing stages of a few steps would take most of the time.
+    model.compile(
+        optimizer=growth.build_optimizer(stage, model), run_eagerly=True)
     if resume:
       newest = checkpoints.newest_valid(warn=pytest.fail)
       checkpoints.restore(newest, model)
