@@ -3,11 +3,13 @@
   python -m official_ext.plan --gin_file=experiments/compound_grow_base.gin \\
       --tpu_topology=v3:8x8
 
-Needs neither data nor an accelerator. Compares with a baseline: with
+Needs neither data nor an accelerator; with a topology the step of each stage is
+compiled for it, if jax and libtpu are there. Compares with a baseline: with
 --baseline_gin_file that run, otherwise as many steps of the whole model.
 """
 
 import json
+import sys
 
 from absl import flags
 
@@ -31,6 +33,17 @@ _NUM_CORES = flags.DEFINE_integer(
 _UTILIZATION = flags.DEFINE_float(
     'utilization', 0.4, "Share of the chips' peak that the time estimates "
     'assume; 0.4 is usual for large Transformers.')
+_PREFLIGHT = flags.DEFINE_bool(
+    'preflight', True, 'With --tpu_topology, compile the training step of each '
+    'stage with the TPU compiler, here, without a TPU: minutes for each stage, '
+    'once. Otherwise times are FLOPs at --utilization.')
+_CACHE_DIR = flags.DEFINE_string(
+    'cache_dir', None, 'Where what was compiled is kept; '
+    '$XDG_CACHE_HOME/official_ext/preflight or its like in ~/.cache if not '
+    'given.')
+_TPU_PYTHON = flags.DEFINE_string(
+    'tpu_python', None, 'Python of an environment with jax and libtpu, if that '
+    'is another one; $OFFICIAL_EXT_TPU_PYTHON too says it.')
 _JSON = flags.DEFINE_bool('json', False, 'Print JSON for machines.')
 
 
@@ -43,13 +56,14 @@ def main() -> None:
   from official_ext.analysis.accelerators import Topology
 
   topology = _TPU_TOPOLOGY.value and Topology.parse(_TPU_TOPOLOGY.value)
+  compiler = _compiler() if topology and _PREFLIGHT.value else None
 
   def plan_of(gin_files, gin_params=()):
     config, _ = configuration.load_config(
         gin_files, gin_params, require_directories=False)
     return cost_plan.make_plan(
         config, num_cores=_NUM_CORES.value, topology=topology or None,
-        utilization=_UTILIZATION.value)
+        utilization=_UTILIZATION.value, compiler=compiler)
 
   plan = plan_of(_GIN_FILE.value, _GIN_PARAMS.value)
   baseline = (plan_of(_BASELINE_GIN_FILE.value) if _BASELINE_GIN_FILE.value
@@ -60,6 +74,23 @@ def main() -> None:
     print(cost_table.render(
         plan, baseline,
         baseline_name=' '.join(_BASELINE_GIN_FILE.value) or None))
+
+
+def _compiler():
+  """The TPU compiler; None, and a line that says so, where it is missing."""
+  from official_ext.analysis.preflight import estimate_cache
+  from official_ext.analysis.preflight import tpu_compiler
+
+  def say(line):
+    print(line, file=sys.stderr, flush=True)
+
+  try:
+    return tpu_compiler.TpuCompiler(
+        estimate_cache.EstimateCache(_CACHE_DIR.value), _TPU_PYTHON.value,
+        lambda line: say(f'preflight: {line}'))
+  except tpu_compiler.MissingCompilerError as error:
+    say(f'warning: no preflight, times are FLOPs at --utilization: {error}')
+    return None
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """What a run will cost, stage by stage, before it is started."""
 
+from collections.abc import Collection
 import dataclasses
 from typing import Any
 
@@ -7,6 +8,9 @@ from official_ext.analysis import flops
 from official_ext.analysis.accelerators import Topology
 from official_ext.analysis.memory import estimate_memory
 from official_ext.analysis.memory import MemoryEstimate
+from official_ext.analysis.preflight.preflight import preflight
+from official_ext.analysis.preflight.stage_estimate import StageEstimate
+from official_ext.analysis.preflight.tpu_compiler import TpuCompiler
 from official_ext.schedules import ResolvedStage
 from official_ext.training.run_config import PretrainConfig
 
@@ -26,7 +30,9 @@ class StagePlan:
     forward_flops: of one step's forward pass, whole batch.
     train_flops: of one training step, whole batch.
     memory: on one core, an estimate.
-    step_seconds: an estimate; None without a kind of chip.
+    step_seconds: an estimate, the compiler's if there is one; None without a
+      kind of chip.
+    compiled: what the TPU compiler says; None if it was not asked.
   """
 
   stage: ResolvedStage
@@ -36,10 +42,18 @@ class StagePlan:
   train_flops: int
   memory: MemoryEstimate
   step_seconds: float | None
+  compiled: StageEstimate | None = None
 
   @property
   def num_steps(self) -> int:
     return self.stage.num_steps
+
+  @property
+  def memory_bytes(self) -> int:
+    """On one core: as compiled, or else from shapes."""
+    if self.compiled and not self.compiled.error:
+      return self.compiled.memory_bytes
+    return self.memory.total
 
   @property
   def hours(self) -> float | None:
@@ -78,6 +92,11 @@ class CostPlan:
     return sum(s.num_steps * s.train_flops for s in self.stages)
 
   @property
+  def is_compiled(self) -> bool:
+    """Whether the compiler was asked."""
+    return any(stage.compiled for stage in self.stages)
+
+  @property
   def hours(self) -> float | None:
     hours = [stage.hours for stage in self.stages]
     return None if None in hours else sum(hours)
@@ -100,7 +119,8 @@ class Savings:
 
 def make_plan(config: PretrainConfig, *, num_cores: int | None = None,
               topology: Topology | None = None,
-              utilization: float = DEFAULT_UTILIZATION) -> CostPlan:
+              utilization: float = DEFAULT_UTILIZATION,
+              compiler: TpuCompiler | None = None) -> CostPlan:
   """Plans a run.
 
   Args:
@@ -108,6 +128,7 @@ def make_plan(config: PretrainConfig, *, num_cores: int | None = None,
     num_cores: devices; None means the topology's, or the configuration's.
     topology: the slice of chips that step times are estimated for.
     utilization: share of the peak that is assumed to be reached.
+    compiler: estimates times and memory for the topology; None goes by shapes.
 
   Raises:
     ValueError: the batch cannot be shared among the cores, or the utilization
@@ -125,7 +146,7 @@ def make_plan(config: PretrainConfig, *, num_cores: int | None = None,
         f'{num_cores * max(1, round(config.batch_size / num_cores))}.')
   stages = tuple(
       _plan_stage(config, stage, config.batch_size // num_cores, num_cores,
-                  topology, utilization)
+                  topology, utilization, compiler)
       for stage in config.resolve())
   return CostPlan(stages, num_cores, config.batch_size // num_cores, topology,
                   utilization)
@@ -160,16 +181,21 @@ def stage_predictions(config: PretrainConfig, stage: ResolvedStage) -> int:
   return -(-config.num_predictions * length // whole)
 
 
-def _plan_stage(config, stage, sequences, num_cores, topology, utilization
-                ) -> StagePlan:
+def _plan_stage(config, stage, sequences, num_cores, topology, utilization,
+                compiler) -> StagePlan:
   predictions = stage_predictions(config, stage)
   counted = dict(has_next_sentence=config.use_next_sentence)
   train_flops = flops.stage_train_flops(
       stage, predictions, config.batch_size, **counted)
-  step_seconds = None
+  step_seconds = compiled = None
   if topology is not None:
     step_seconds = train_flops / (
         num_cores * topology.chip.core_flops * utilization)
+    if compiler is not None:
+      compiled = preflight(
+          compiler, config, stage, topology, num_cores=num_cores,
+          num_predictions=predictions)
+      step_seconds = None if compiled.error else compiled.step_seconds
   return StagePlan(
       stage=stage,
       query_length=stage.architecture.query_length(predictions),
@@ -180,7 +206,32 @@ def _plan_stage(config, stage, sequences, num_cores, topology, utilization
       memory=estimate_memory(
           stage, predictions, sequences,
           value_bytes=_VALUE_BYTES[config.precision], **counted),
-      step_seconds=step_seconds)
+      step_seconds=step_seconds, compiled=compiled)
+
+
+def walltime_speedup(plan: CostPlan, baseline: CostPlan,
+                     without: Collection[str] = ()) -> float | None:
+  """How much faster a plan is by the compiler's estimate; 0.74 is +74 %.
+
+  Args:
+    plan: the run.
+    baseline: what it is compared with.
+    without: groups of operations that are left out of both, see
+      `StageEstimate.seconds`.
+
+  Returns:
+    None where a stage was not compiled, or does not compile.
+  """
+  def total(of):
+    seconds = [
+        stage.num_steps * stage.compiled.step_seconds_without(without)
+        if stage.compiled and not stage.compiled.error else None
+        for stage in of.stages]
+    return None if None in seconds else sum(seconds)
+
+  spent, baseline_spent = total(plan), total(baseline)
+  return (None if spent is None or baseline_spent is None
+          else baseline_spent / spent - 1)
 
 
 def to_json(plan: CostPlan, baseline: CostPlan) -> dict[str, Any]:
@@ -198,7 +249,8 @@ def to_json(plan: CostPlan, baseline: CostPlan) -> dict[str, Any]:
         'forward_flops': stage.forward_flops, 'train_flops': stage.train_flops,
         'memory_bytes': dataclasses.asdict(stage.memory) | {
             'total': stage.memory.total},
-        'step_seconds': stage.step_seconds, 'hours': stage.hours}
+        'step_seconds': stage.step_seconds, 'hours': stage.hours,
+        'compiled': stage.compiled and stage.compiled.to_json()}
 
   def totals(of: CostPlan) -> dict[str, Any]:
     return {'steps': of.num_steps, 'forward_flops': of.forward_flops,
@@ -212,5 +264,6 @@ def to_json(plan: CostPlan, baseline: CostPlan) -> dict[str, Any]:
       'num_cores': plan.num_cores,
       'sequences_per_core': plan.sequences_per_core,
       'chip': topology and topology.chip.name,
-      'utilization': plan.utilization if topology else None}
+      'utilization': (
+          plan.utilization if topology and not plan.is_compiled else None)}
 

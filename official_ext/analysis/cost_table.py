@@ -6,6 +6,7 @@ import rich.box
 import rich.console
 import rich.table
 
+from official_ext.analysis import compiled_table
 from official_ext.analysis import quantities
 from official_ext.analysis.cost_plan import CostPlan
 from official_ext.analysis.cost_plan import savings
@@ -29,6 +30,8 @@ def render(plan: CostPlan, baseline: CostPlan, *,
   console = rich.console.Console(
       file=io.StringIO(), width=_WIDTH, color_system=None)
   console.print(_stage_table(plan))
+  if plan.is_compiled:
+    console.print(compiled_table.stage_table(plan))
   console.print(_totals_table(plan, baseline, baseline_name))
   for line in _notes(plan):
     console.print(line)
@@ -48,9 +51,8 @@ def _stage_cells(stage: StagePlan, plan: CostPlan) -> list[str]:
   name = stage.stage.name
   if stage.stage.trained_part != 'all':
     name += f'\n  {stage.stage.trained_part}'
-  memory = quantities.with_prefix(stage.memory.total, 'B')
-  if plan.topology and (
-      stage.memory.total > plan.topology.chip.core_memory_bytes):
+  memory = quantities.with_prefix(stage.memory_bytes, 'B')
+  if _is_too_large(stage, plan):
     memory += ' !'
   inner = f'{architecture.stored_inner_size:,}'
   if architecture.ffn_rank is not None:
@@ -62,9 +64,15 @@ def _stage_cells(stage: StagePlan, plan: CostPlan) -> list[str]:
       quantities.with_prefix(stage.forward_flops),
       quantities.with_prefix(stage.train_flops), memory]
   if plan.topology:
-    cells += [quantities.duration(stage.step_seconds),
-              quantities.three_digits(stage.hours)]
+    cells += (['-', '-'] if stage.step_seconds is None else
+              [quantities.duration(stage.step_seconds),
+               quantities.three_digits(stage.hours)])
   return cells
+
+
+def _is_too_large(stage: StagePlan, plan: CostPlan) -> bool:
+  return plan.topology is not None and (
+      stage.memory_bytes > plan.topology.chip.core_memory_bytes)
 
 
 def _totals_table(plan: CostPlan, baseline: CostPlan,
@@ -89,20 +97,26 @@ def _totals_table(plan: CostPlan, baseline: CostPlan,
 def _notes(plan: CostPlan) -> list[str]:
   lines = [
       f'{plan.sequences_per_core} sequences on each of {plan.num_cores} '
-      f'{"core" if plan.num_cores == 1 else "cores"}. Memory is an estimate '
-      'from shapes: weights, moments, gradients, activations and logits.']
+      f'{"core" if plan.num_cores == 1 else "cores"}.']
   if any(stage.stage.trained_part != 'all' for stage in plan.stages):
     lines.append('Below the name of a stage: what of its model is trained.')
+  if plan.is_compiled:
+    lines += compiled_table.notes(plan)
+  else:
+    lines.append(
+        'Memory is an estimate from shapes: weights, moments, gradients, '
+        'activations and logits.')
   if plan.topology:
     chip = plan.topology.chip
-    room = quantities.with_prefix(chip.core_memory_bytes, 'B')
+    if not plan.is_compiled:
+      lines.append(
+          f'Times assume {plan.utilization:.0%} of the peak of TPU {chip.name} '
+          'in bfloat16 in every stage.')
     lines.append(
-        f'Times assume {plan.utilization:.0%} of the peak of TPU {chip.name} in '
-        'bfloat16 in every stage; input, growth, evaluation and checkpoints are '
-        f'left out. A core has {room}' + (
+        'Times leave out input, growth, evaluation and checkpoints. A core has '
+        f'{quantities.with_prefix(chip.core_memory_bytes, "B")}' + (
             '; ! marks what does not fit.' if any(
-                stage.memory.total > chip.core_memory_bytes
-                for stage in plan.stages) else '.'))
+                _is_too_large(stage, plan) for stage in plan.stages) else '.'))
   return lines
 
 

@@ -6,12 +6,13 @@ import re
 from official_ext.analysis.preflight.optimized_hlo import OperationCycles
 
 OTHER = 'other'
+RANDOM_NUMBERS = 'random numbers'
 # The first that matches. TensorFlow prefixes a gradient's name only.
 _GROUPS = (
     ('optimizer', r'^(\w*AdamWeightDecay|LAMB|global_norm|clip_by_global_norm)'),
     # Drawing dropout's masks; applying them is elementwise.
-    ('random numbers', r'/stateful_uniform/|/general_dropout/GreaterEqual|'
-                       r'\brandom_uniform\b'),
+    (RANDOM_NUMBERS, r'/stateful_uniform/|/general_dropout/GreaterEqual|'
+                     r'\brandom_uniform\b'),
     ('LayerNorm, elementwise',
      r'layer_norm|LayerNorm|dropout|/transformer/layer_\d+/(Cast|add)'),
     ('attention', r'/self_attention/|_attention'),
@@ -24,7 +25,7 @@ _GROUPS = (
 _PATTERNS = tuple((name, re.compile(pattern)) for name, pattern in _GROUPS)
 # In the order of a step.
 GROUPS = ('embedding', 'attention', 'FFN', 'LayerNorm, elementwise', 'head',
-          'optimizer', 'random numbers', OTHER)
+          'optimizer', RANDOM_NUMBERS, OTHER)
 
 
 def group_of(operation: str) -> str:

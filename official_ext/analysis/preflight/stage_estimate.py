@@ -1,5 +1,6 @@
 """What the compiled programs of a stage come to: seconds and memory."""
 
+from collections.abc import Collection
 import dataclasses
 import statistics
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from official_ext.analysis.accelerators import Chip
 from official_ext.analysis.preflight.compiled_step import CompiledStep
 
-RANDOM_NUMBERS = 'random numbers'
+ALL_REDUCE = 'all-reduce of gradients'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,30 +48,27 @@ class StageEstimate:
     """Of a step on one core, matrix products alone."""
     return statistics.mean(step.product_flops for step in self.steps)
 
-  def group_seconds(self) -> dict[str, float]:
-    """Of a step, by group of operations; without the all-reduce."""
+  def seconds(self) -> dict[str, float]:
+    """Of a step, by group of operations, the all-reduce as the last."""
     return {
         group: statistics.mean(step.cycles[group] for step in self.steps)
                / self.chip.clock_hertz
-        for group in self.steps[0].cycles}
-
-  @property
-  def compute_seconds(self) -> float:
-    """Of a step, without the all-reduce."""
-    return sum(self.group_seconds().values())
+        for group in self.steps[0].cycles} | {
+            ALL_REDUCE: self.all_reduce_seconds}
 
   @property
   def step_seconds(self) -> float:
     """Of a step, the all-reduce after the rest."""
-    return self.compute_seconds + self.all_reduce_seconds
+    return self.step_seconds_without(())
+
+  def step_seconds_without(self, groups: Collection[str]) -> float:
+    """Of a step, had it not these groups."""
+    return sum(seconds for group, seconds in self.seconds().items()
+               if group not in groups)
 
   def to_json(self) -> dict[str, Any]:
     if self.error:
       return {'error': self.error}
     return {
         'error': None, 'memory_bytes': self.memory_bytes, 'flops': self.flops,
-        'product_flops': self.product_flops,
-        'group_seconds': self.group_seconds(),
-        'all_reduce_seconds': self.all_reduce_seconds,
-        'compute_seconds': self.compute_seconds,
-        'step_seconds': self.step_seconds}
+        'product_flops': self.product_flops, 'seconds': self.seconds()}

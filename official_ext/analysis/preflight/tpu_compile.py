@@ -21,6 +21,8 @@ OPTIMIZED_FILE = 'optimized.hlo.txt'
 # Which slice libtpu is to think it is on; it matters only that there is one.
 _NO_TPU = {
     'TPU_SKIP_MDS_QUERY': '1',      # Ask no metadata server for a TPU.
+    # A TPU serves one process at a time, and libtpu takes a lock; there is none.
+    'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
     'TPU_WORKER_HOSTNAMES': 'localhost',
     'TPU_ACCELERATOR_TYPE': 'v3-8',
     'TPU_STDERR_LOG_LEVEL': '3',

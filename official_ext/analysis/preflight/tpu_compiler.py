@@ -23,6 +23,10 @@ _SCRIPT = tpu_compile.__file__
 _PROGRAMS, _STABLEHLO, _OPTIMIZED, _RESULTS = (
     'programs', 'stablehlo', 'optimized', 'results')
 
+_ENDED = 'the TPU compiler ended'
+# What the machine did to it, not the program: not kept.
+_PASSING = (_ENDED, 'ABORTED', 'UNAVAILABLE', 'CANCELLED')
+
 
 class MissingCompilerError(ImportError):
   """jax and libtpu are not installed."""
@@ -58,12 +62,16 @@ class TpuCompiler:
     target = topology.chip.smallest_topology
     name = digest(_values(program), target, self._versions, tracing_versions())
     known = self._cache.read(_PROGRAMS, name)
-    if known is None:
-      known = vars(self._estimate(program, target, name))
-      self._cache.write(_PROGRAMS, name, known)
-    return CompiledStep(**known)
+    if known is not None:
+      return CompiledStep(**known)
+    step, is_lasting = self._estimate(program, target, name)
+    if is_lasting:
+      self._cache.write(_PROGRAMS, name, vars(step))
+    return step
 
-  def _estimate(self, program, target: str, name: str) -> CompiledStep:
+  def _estimate(self, program, target: str, name: str
+                ) -> tuple[CompiledStep, bool]:
+    """What comes of a program, and whether it would come of it again."""
     depth = program.num_layers or program.architecture.num_layers
     self._say(f'tracing a step of {depth} layers')
     # Imported here: what is remembered needs no TensorFlow.
@@ -71,12 +79,13 @@ class TpuCompiler:
     try:
       text = stablehlo_text.for_newer_parsers(lowering.lower(program))
     except lowering.LoweringError as error:
-      return compiled_step.failed(str(error), error.operation)
+      return compiled_step.failed(str(error), error.operation), True
     self._cache.write_text(_STABLEHLO, name, text)
     self._say(f'compiling it for TPU {target}')
     result, optimized = self.compile(text, target)
-    return compiled_step.from_compiler(
+    step = compiled_step.from_compiler(
         result, optimized, stablehlo_text.product_flops(text))
+    return step, not _is_passing(result)
 
   def compile(self, text: str, target: str) -> tuple[dict, str | None]:
     """Compiles StableHLO text, or remembers the answer.
@@ -95,7 +104,8 @@ class TpuCompiler:
       result, optimized = self._run(text, target)
       if optimized is not None:
         self._cache.write_text(_OPTIMIZED, name, optimized)
-      self._cache.write(_RESULTS, name, result)
+      if not _is_passing(result):
+        self._cache.write(_RESULTS, name, result)
     return result, optimized
 
   def _run(self, text: str, target: str) -> tuple[dict, str | None]:
@@ -108,8 +118,7 @@ class TpuCompiler:
       if not result.exists():
         # The compiler ends its process where it finds its own fault.
         last = done.stderr.strip().splitlines()[-1:] or ['no message']
-        return {'error': f'the TPU compiler ended with {done.returncode}: '
-                         f'{last[0]}'}, None
+        return {'error': f'{_ENDED} with {done.returncode}: {last[0]}'}, None
       return (json.loads(result.read_text()),
               optimized.read_text() if optimized.exists() else None)
 
@@ -141,3 +150,7 @@ class TpuCompiler:
 
 def _values(program: StepProgram) -> dict:
   return vars(program) | {'architecture': vars(program.architecture)}
+
+
+def _is_passing(result: dict) -> bool:
+  return result.get('error', '').startswith(_PASSING)
