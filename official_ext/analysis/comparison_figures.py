@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib import ticker
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 
 from official_ext.analysis import profile_trace
 from official_ext.analysis import quantities
@@ -102,8 +103,11 @@ def _draw_loss(axes: Axes, run: ComparedRun, color: str,
   after = [later for earlier, later in zip(run.points, run.points[1:])
            if earlier.step == later.step and later.step in grown]
   if after:
+    for point in after:
+      axes.axvline(x_of(point), color=color, linewidth=0.8, alpha=0.45,
+                   linestyle=(0, (1, 2)), zorder=1)
     axes.plot([x_of(point) for point in after], [point.loss for point in after],
-              linestyle='', marker='^', markersize=8, color=color,
+              linestyle='', marker='^', markersize=9, color=color,
               markeredgecolor='white', markeredgewidth=1, zorder=4,
               label=f'{run.name} grows')
 
@@ -135,12 +139,13 @@ def _step_times(comparison: Comparison) -> bytes:
     p90 = times.p90_seconds / factor
     axes.plot([median, p90], [index, index], color=INK, linewidth=1)
     axes.plot(p90, index, marker='|', markersize=9, color=INK, linestyle='',
-              label=None if index else '90 % of the steps are quicker')
-    axes.text(p90, index, f'  {quantities.duration(times.median_seconds)}',
+              label=None if index else '90 % of the steps are within')
+    axes.text(p90, index, f'  {quantities.duration(times.median_seconds)}, '
+              f'90 %: {quantities.duration(times.p90_seconds)}',
               va='center', fontsize=9.5, color=INK)
   _finish_bars(axes, [label for label, _ in rows],
                f'step time, median ({unit})', 'Step times by the profiler')
-  axes.set_xlim(0, 1.12 * max(t.p90_seconds for _, t in rows) / factor)
+  axes.set_xlim(0, 1.3 * max(t.p90_seconds for _, t in rows) / factor)
   return png(figure)
 
 
@@ -171,7 +176,13 @@ def _finish_bars(axes: Axes, labels: Sequence[str], x_label: str, title: str
   axes.invert_yaxis()
   axes.grid(visible=False)
   axes.set_xlabel(x_label, color=MUTED, fontsize=10.5, labelpad=6)
-  axes.set_title(title, color=INK, fontsize=11, loc='left', pad=30)
-  axes.legend(loc='lower left', bbox_to_anchor=(-0.005, 1), ncols=7,
-              frameon=False, fontsize=9.5, labelcolor=MUTED, handlelength=1,
-              handleheight=1, columnspacing=1.4, borderaxespad=0.1)
+  handles, names = axes.get_legend_handles_labels()
+  # Bars first: what else is in the legend explains them.
+  order = sorted(range(len(names)), key=lambda i: not isinstance(
+      handles[i], BarContainer))
+  legend = axes.figure.legend(
+      [handles[i] for i in order], [names[i] for i in order],
+      loc='outside upper left', ncols=len(names), title=title, alignment='left',
+      frameon=False, fontsize=9, title_fontsize=11, labelcolor=MUTED,
+      handlelength=1, handleheight=1, columnspacing=1.3, handletextpad=0.5)
+  legend.get_title().set_color(INK)

@@ -37,6 +37,8 @@ def three_digits(value: float) -> str:
 
 def with_prefix(value: float, unit: str = '') -> str:
   """`1.1e8` -> `110 M`; a unit goes right behind the prefix."""
+  # First of all: 999.7e9 is 1.00 T, not 1,000 G.
+  value = float(f'{value:.3g}')
   factor, prefix = scale_of(value)
   suffix = prefix + unit
   return f'{three_digits(value / factor)}\N{NO-BREAK SPACE}{suffix}'.rstrip()

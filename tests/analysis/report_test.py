@@ -174,6 +174,7 @@ def test_a_mangled_schedule_is_refused(run):
 @pytest.mark.parametrize('text, expected', [
     (quantities.with_prefix(1.1e8, 'FLOP'), '110 MFLOP'),
     (quantities.with_prefix(999), '999'),
+    (quantities.with_prefix(999.7e9), '1.00 T'),
     (quantities.duration(0.09), '90.0 ms'),
     (quantities.duration(90), '90.0 s'),
     (quantities.duration(354), '5.90 min'),
