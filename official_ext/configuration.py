@@ -131,7 +131,7 @@ def load_architecture(
   """
   if not gin_files and not gin_params:
     raise ConfigurationError([
-        'no gin file is given; start from one of: ' + ', '.join(
+        'no --target_gin_file is given; start from one of: ' + ', '.join(
             name for name in packaged_files() if name.startswith('models/'))])
   source = read_source(gin_files, gin_params)
   # The first, because the last wins.

@@ -61,10 +61,10 @@ _GROWTHS = {
         (12, [*_widths(32, 'aki'), _TRAIN_SUB_MODELS], False),
         (17, [_TRAIN_ALL], True)],
     'bert2bert_exact': [
-        (12, [*_widths(32, 'fpi'), 'norm_source None -> 32', _TRAIN_SUB_MODELS],
+        (12, [*_widths(32, 'fpi'), 'weighted_norm None -> 32', _TRAIN_SUB_MODELS],
          True),
         # The stage's steps turned the weighted LayerNorms into ordinary ones.
-        (17, ['norm_source 32 -> None', _TRAIN_ALL], True)],
+        (17, ['weighted_norm 32 -> None', _TRAIN_ALL], True)],
     'net2net': [(12, [*_widths(24, 'net2net'), 'depth 2 -> 4 (identity)'], False)],
     'direct_copy': [(12, _widths(24, 'direct_copy'), False)],
     'data_truncation': [(36, ['sequence_length 8 -> 32'], True)],

@@ -5,7 +5,7 @@ from official_ext.growth.architecture import Architecture
 _FIELDS = (
     ('ffn_rank', 'ffn_rank'),
     ('hidden_size', 'hidden'),
-    ('norm_source_size', 'norm_source'),
+    ('norm_source_size', 'weighted_norm'),
     ('num_heads', 'heads'),
     ('inner_size', 'inner'),
     ('ffn_sharing', 'ffn_sharing'),

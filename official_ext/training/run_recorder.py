@@ -160,9 +160,11 @@ class RunRecorder(tf_keras.callbacks.Callback,
     loss_after = self._log_evaluation('after_growth')['loss']
     record.update(loss_before=self._loss_before, loss_after=loss_after)
     self._directory.append(run_directory.GROWTH_FILE, record)
+    changes = ', '.join(record['operators']) or 'nothing changes'
+    what = (f'grew ({changes})' if record['from'] != record['to']
+            else f'stage {self._growth.stage.name!r} begins ({changes})')
     self._say(
-        f'step {step}: grew ({", ".join(record["operators"])}) in '
-        f'{record["seconds"]:.1f} s; held-out loss '
+        f'step {step}: {what} in {record["seconds"]:.1f} s; held-out loss '
         f'{self._loss_before:.4f} -> {loss_after:.4f}')
     self._save()
     self._begin_interval()

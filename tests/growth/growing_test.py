@@ -156,7 +156,7 @@ def test_operators_are_described():
       norm_source_size=4)
   assert growth.describe_operators(
       SMALL.replace(ffn_rank=2), wide, width='aki', depth='top') == [
-          'ffn_rank 2 -> None', 'hidden 4 -> 6 (aki)', 'norm_source None -> 4',
+          'ffn_rank 2 -> None', 'hidden 4 -> 6 (aki)', 'weighted_norm None -> 4',
           'heads 2 -> 3 (aki)', 'inner 8 -> 9 (aki)', 'depth 2 -> 3 (top)']
   assert growth.describe_operators(
       SMALL.replace(ffn_sharing=2), SMALL, width='net2net') == [
