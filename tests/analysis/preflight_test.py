@@ -136,6 +136,17 @@ def test_products_of_the_traced_step_are_those_of_the_formula(stage_index):
   assert stablehlo_text.for_newer_parsers(lowering.lower(program)) == text
 
 
+def test_products_of_frozen_parts_are_those_of_the_formula():
+  config = config_of('mslt_tiny')
+  stage = config.resolve()[1]
+  (program,) = step_program.step_programs(
+      config, stage, sequences=2, num_predictions=5)
+  text = stablehlo_text.for_newer_parsers(lowering.lower(program))
+  assert stage.trained_layers
+  assert stablehlo_text.product_flops(text) == pytest.approx(
+      flops.stage_train_flops(stage, 5, 2), rel=0.02)
+
+
 def test_sub_models_are_a_program_each_and_updates_only_a_part():
   config = config_of('bert2bert_gpt_base', "INIT_CHECKPOINT = ''")
   stage = dataclasses.replace(

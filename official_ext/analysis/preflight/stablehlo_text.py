@@ -7,6 +7,8 @@ import re
 _MODULE = re.compile(r'^module @\S+', re.MULTILINE)
 _COPY = re.compile(r'mhlo\.copy (%[\w#]+) : (tensor<[^>]*>)')
 _PACKED_BOOLEANS = re.compile(r'dense<"0x([0-9A-Fa-f]+)"> : tensor<((?:\d+x)+)i1>')
+_DEFINED = re.compile(r'\s*%\w+(?::\d+|, %\w+)* = ')
+_VALUE = re.compile(r'%\w+')
 _DOT = re.compile(
     r'stablehlo\.dot(?P<general>_general)? [^:\n]*?'
     r'(?:contracting_dims = \[(?P<dims>[\d, ]*)\] x \[[\d, ]*\][^\n]*?)?'
@@ -49,15 +51,34 @@ def product_flops(text: str) -> int:
   """FLOPs of all matrix products, two a multiply-add.
 
   Of a program without loops: each product is counted as often as it is written.
+  Not where nothing depends on it: TensorFlow writes down both gradients of a
+  product, also that of an input that is frozen.
   """
   total = 0
-  for match in _DOT.finditer(text):
+  for match in map(_DOT.search, _needed_products(text)):
     left = _shape(match['left'])
     contracted = ([int(dim) for dim in match['dims'].split(',')]
                   if match['general'] else [len(left) - 1])
     total += 2 * math.prod(_shape(match['out'])) * math.prod(
         left[dim] for dim in contracted)
   return total
+
+
+def _needed_products(text: str) -> list[str]:
+  """The lines with products that a result depends on."""
+  needed, used = [], set()
+  for line in reversed(text.splitlines()):
+    if line.lstrip().startswith('func.func'):
+      # Values are numbered anew in every function.
+      used.clear()
+      continue
+    defined = _DEFINED.match(line)
+    if defined and used.isdisjoint(_VALUE.findall(defined[0])):
+      continue
+    if 'stablehlo.dot' in line:
+      needed.append(line)
+    used.update(_VALUE.findall(line[defined.end():] if defined else line))
+  return needed
 
 
 def _shape(tensor: str) -> list[int]:
