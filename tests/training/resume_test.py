@@ -18,7 +18,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
 DEATHS = (('step', 3), ('growing', 4), ('saving', 4), ('step', 5))
 # Time and its derivatives differ from run to run.
 CLOCKED = {'wall_seconds', 'step_seconds', 'tokens_per_second',
-           'tracing_seconds', 'seconds'}
+           'tracing_seconds', 'seconds', 'spent_seconds'}
 
 
 def run(tmp_path, name, moment, step):
