@@ -250,7 +250,8 @@ def test_help_comes_at_once_without_tensorflow():
   for flag in ('--source', '--target_gin_file', '--width', '--text_file'):
     assert flag in done.stdout
   imported = {line.rsplit('|', 1)[-1].strip() for line in done.stderr.splitlines()}
-  assert not imported & {'tensorflow', 'numpy', 'gin'}
+  # NumPy comes with the tables of rules, of which the help speaks: 0.1 s.
+  assert not imported & {'tensorflow', 'gin'}
   # The machine may be busy; a single import of TensorFlow takes 5 s and more.
   assert seconds < 3
 
