@@ -45,6 +45,7 @@ test-huggingface: venv ## compare with transformers, on a real model
 lock: ## write requirements.lock anew from pyproject.toml
 	@command -v uv >/dev/null || { echo "error: 'make lock' needs uv; install it: pip install uv" >&2; exit 1; }
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+	  --no-strip-extras \
 	  --no-emit-index-url --no-annotate --extra test --no-header \
 	  pyproject.toml -o requirements.lock
 
