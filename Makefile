@@ -48,6 +48,7 @@ lock: ## write requirements.lock anew from pyproject.toml
 	  --no-strip-extras \
 	  --no-emit-index-url --no-annotate --extra test --no-header \
 	  pyproject.toml -o requirements.lock
+	@python3 tools/add_plain_requirements.py requirements.lock
 
 bazel-test: venv ## run the tests under Bazel (see README.md)
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" bazel test //...
