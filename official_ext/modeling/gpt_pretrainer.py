@@ -75,18 +75,7 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
     self.built = True
     self._finish_network()
 
-  def replace_architecture(self, architecture: Architecture) -> None:
-    """Replaces the decoder by a fresh one; the old one is released.
-
-    Compiled functions are made anew, since they hold the old variables. The
-    optimizer is left as it is; its slots belong to the old variables, so give
-    the model a new one, and then call `make_train_function(force=True)` if
-    `fit` is running. Metrics and random state live on. Call under the
-    strategy's scope.
-
-    Args:
-      architecture: what the model becomes, of family 'gpt'.
-    """
+  def _replace_network(self, architecture: Architecture) -> None:
     self._build_decoder(architecture)
     self._remake_functions()
 

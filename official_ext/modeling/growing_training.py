@@ -4,6 +4,7 @@ from typing import Any
 
 import tensorflow as tf, tf_keras
 
+from official_ext.growth.architecture import Architecture
 from official_ext.modeling import dropout_state
 from official_ext.modeling import non_finite
 from official_ext.modeling import weights
@@ -25,7 +26,7 @@ class GrowingTraining:
   A class that mixes it in calls `_start_training` at the end of its
   constructor, `_finish_network` once its layers are built, and
   `_remake_functions` once they have been replaced. It defines `forward`,
-  `loss_sums` and `update_metrics`.
+  `loss_sums`, `update_metrics` and `_replace_network`.
 
   Attributes:
     trained_part: what `set_trained_part` said.
@@ -118,6 +119,24 @@ class GrowingTraining:
       # A metric remembers its last result, a tensor of the compiled function,
       # and through it the whole old graph; an eager result takes its place.
       metric.result()
+
+  def replace_architecture(self, architecture: Architecture) -> None:
+    """Replaces the network by a fresh one; the old one is released.
+
+    Compiled functions are made anew, since they hold the old variables. The
+    optimizer is left as it is; its slots belong to the old variables, so give
+    the model a new one, and then call `make_train_function(force=True)` if
+    `fit` is running. Metrics and random state live on. Call under the
+    strategy's scope.
+
+    Args:
+      architecture: what the model becomes, of the same family.
+    """
+    self._replace_network(architecture)
+
+  def _replace_network(self, architecture: Architecture) -> None:
+    """Sets `architecture`, builds the network anew, and remakes the functions."""
+    raise NotImplementedError
 
   def set_trained_part(self, trained_layers: int | None = None,
                        sub_model_layers: int | None = None,

@@ -118,18 +118,7 @@ class GrowingBertPretrainer(
       self.masked_lm.layer_norm = norm
       build()
 
-  def replace_architecture(self, architecture: Architecture) -> None:
-    """Replaces encoder and heads by fresh ones; the old are released.
-
-    Compiled functions are made anew, since they hold the old variables. The
-    optimizer is left as it is; its slots belong to the old variables, so give
-    the model a new one, and then call `make_train_function(force=True)` if
-    `fit` is running. Metrics and random state live on. Call under the
-    strategy's scope.
-
-    Args:
-      architecture: what the model becomes.
-    """
+  def _replace_network(self, architecture: Architecture) -> None:
     fresh = models.BertPretrainerV2(
         **_parts(architecture, **dict(self._options)), name=self.name)
     self.architecture = architecture
