@@ -2,7 +2,9 @@
 
 gin accepts a misspelled macro without a word, notices an undefined one only
 when it is used, and stops at the first error. Here everything is looked at
-first; what is sound can then be bound.
+first; what is sound can then be bound. gin also lets a file name whatever is
+registered in the process, its own `gin.singleton` among it, which calls what it
+is given; here there is nothing but what the caller offers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,13 +15,17 @@ from typing import Any
 import gin
 
 from official_ext.gin_source import Binding
-from official_ext.gin_source import Macro
-from official_ext.gin_source import Reference
-from official_ext.gin_source import references
 from official_ext.gin_source import Source
+from official_ext.gin_statements import Macro
+from official_ext.gin_statements import Reference
+from official_ext.gin_statements import references
 from official_ext.mistakes import did_you_mean
 
 _REQUIRED = 'gin.REQUIRED'
+# A few macros within each other can stand for more values than fit in memory.
+MAX_REFERENCES = 10_000
+# Whatever follows a macro calls itself.
+MAX_CHAIN = 20
 
 
 class GinBindings:
@@ -50,6 +56,7 @@ class GinBindings:
     self._is_complete = source.is_complete
     self._unreadable = source.unreadable
     self.dropped: set[tuple[str, str]] = set()
+    self._num_examined = 0
     for name in source.unreadable:
       selector, _, parameter = name.rpartition('.')
       self.dropped.add((f'{module}.{selector}', parameter))
@@ -58,6 +65,7 @@ class GinBindings:
     self._parameters: dict[tuple[str, str], dict[str, Binding]] = {}
     bindings = [*source.bindings, *later]
     for binding in bindings:
+      self._refuse_strangers(binding)
       if binding.parameter:
         self._add_parameter(binding)
       else:
@@ -157,12 +165,27 @@ class GinBindings:
 
   def look_up(self, selector: str) -> Any:
     """gin's record of a configurable: `.selector`, `.wrapped`; None if unknown."""
-    if selector in self._configurables:
-      selector = f'{self._module}.{selector}'
-    try:
-      return gin.config.ConfigurableReference(selector, False).configurable
-    except (ValueError, KeyError):
+    name = selector.removeprefix(f'{self._module}.')
+    if name not in self._configurables:
       return None
+    return gin.config.ConfigurableReference(
+        f'{self._module}.{name}', False).configurable
+
+  def _refuse_strangers(self, binding: Binding) -> None:
+    """Notes what a value would call that is none of the configurables.
+
+    In every binding, used or not, overridden or not: a file that names such
+    things is not what it seems.
+    """
+    user = '/'.join(filter(None, (binding.scope, binding.selector)))
+    user = '.'.join(filter(None, (user, binding.parameter)))
+    for item in references(binding.value):
+      if isinstance(item, Reference):
+        name = item.name.split('/')[-1]
+        if self.look_up(name) is None:
+          self.mistakes.append(
+              f'{binding.place}: {user}: there is no {str(item)!r}'
+              + did_you_mean(name, self._configurables))
 
   def _add_parameter(self, binding: Binding) -> None:
     configurable = self.look_up(binding.selector)
@@ -216,6 +239,13 @@ class GinBindings:
     """
     is_sound = True
     for item in references(value):
+      self._num_examined += 1
+      if self._num_examined > MAX_REFERENCES or len(path) > MAX_CHAIN:
+        self.mistakes.append(
+            f'{place}: {user}: {item} is one of more than {MAX_REFERENCES} '
+            f'references and macros, or {MAX_CHAIN} within each other; write '
+            'values out')
+        return False
       if str(item) in path:
         self.mistakes.append(
             f'{place}: {user}: {item} refers to itself; break the circle')
@@ -245,11 +275,8 @@ class GinBindings:
     *own_scope, name = reference.name.split('/')
     configurable = self.look_up(name)
     if configurable is None:
-      self.mistakes.append(
-          f'{place}: {user}: there is no {str(reference)!r}'
-          + did_you_mean(name, self._configurables))
-      return False
-    if not reference.evaluate and name in self._configurables:
+      return False  # `_refuse_strangers` said so.
+    if not reference.evaluate:
       self.mistakes.append(
           f'{place}: {user} = {reference} lacks its parentheses; write '
           f'{reference}()')

@@ -1,47 +1,26 @@
 """Reads gin files and settings into bindings, with every mistake in their text.
 
-gin's own parser stops at the first error and acts while it reads. Here it only
-parses: nothing is bound, imported or called, and it starts again at the next
-statement after an error.
+Nothing is bound, imported or called while it reads. A file may come from anywhere: what it includes has to
+lie beside the files that the user named, and its size is bounded.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 import dataclasses
 import importlib.resources
 import os
-import re
-import tokenize
 from typing import Any
 
 from gin import config_parser
 
+from official_ext.gin_statements import parse_statements
 from official_ext.mistakes import did_you_mean
 from official_ext.mistakes import one_line
 
 CONFIG_PACKAGE = 'gin_configs'
 
-# What no statement begins with, at the start of a line inside brackets.
-_CONTINUATION = tuple(' \t)]}#\'"@%,-0123456789')
-
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-  """`@scope/name()`; without its parentheses if `evaluate` is false."""
-  name: str
-  evaluate: bool
-
-  def __str__(self):
-    return f'@{self.name}{"()" if self.evaluate else ""}'
-
-
-@dataclasses.dataclass(frozen=True)
-class Macro:
-  """`%NAME`."""
-  name: str
-
-  def __str__(self):
-    return f'%{self.name}'
-
+# Experiments are a few hundred lines and a handful of includes.
+MAX_FILE_CHARACTERS = 1 << 17
+MAX_FILES = 100
 
 @dataclasses.dataclass(frozen=True)
 class Binding:
@@ -72,12 +51,14 @@ class Source:
     unreadable: names such as `train.seed` whose value could not be parsed.
     is_complete: False if a file could not be read, so that what seems to be
       missing may stand there.
+    num_files: files that were opened, each as often as it was included.
   """
   bindings: list[Binding] = dataclasses.field(default_factory=list)
   imports: list[tuple[str, str]] = dataclasses.field(default_factory=list)
   mistakes: list[str] = dataclasses.field(default_factory=list)
   unreadable: set[str] = dataclasses.field(default_factory=set)
   is_complete: bool = True
+  num_files: int = 0
 
 
 def read_source(
@@ -96,11 +77,11 @@ def read_source(
     The source; what could not be read is in its `mistakes`.
   """
   source = Source()
+  reader = _Reader(source, gin_files, read_text or _read_text)
   for path in gin_files:
-    _read_file(path, f'--gin_file {path}', source, (), read_text or _read_text)
+    reader.read_file(path, f'--gin_file {path}')
   for text in gin_params:
-    _add(text, lambda line, text=text: f'--gin_params "{text.strip()}"',
-         source, (), read_text or _read_text)
+    reader.add(text, lambda line, text=text: f'--gin_params "{text.strip()}"')
   return source
 
 
@@ -125,29 +106,6 @@ def find_file(path: str) -> str | None:
   return packaged if os.path.isfile(packaged) else None
 
 
-def references(value: Any) -> Iterator[Reference | Macro]:
-  """The references and macros anywhere in a value."""
-  if isinstance(value, (Reference, Macro)):
-    yield value
-  elif isinstance(value, dict):
-    for key, item in value.items():
-      yield from references(key)
-      yield from references(item)
-  elif isinstance(value, (list, tuple)):
-    for item in value:
-      yield from references(item)
-
-
-class _Recorder(config_parser.ParserDelegate):
-  """Keeps references as data instead of looking them up while parsing."""
-
-  def configurable_reference(self, scoped_configurable_name, evaluate):
-    return Reference(scoped_configurable_name, evaluate)
-
-  def macro(self, macro_name):
-    return Macro(macro_name)
-
-
 def _package_dir() -> str:
   return str(importlib.resources.files(CONFIG_PACKAGE))
 
@@ -165,108 +123,102 @@ def _read_text(path: str) -> str:
     return file.read()
 
 
-def _read_file(path, place, source, including, read_text) -> None:
-  found = find_file(path)
-  if found is None:
-    source.is_complete = False
-    what = 'is a directory' if os.path.isdir(path) else 'there is no such file'
-    source.mistakes.append(
-        f'{place}: {what}, neither in {os.getcwd()} nor among the packaged ones'
-        + did_you_mean(path.removeprefix(f'{CONFIG_PACKAGE}/'), packaged_files()))
-    return
-  if found in including:
-    source.mistakes.append(
-        f'{place}: {path} includes itself; drop one of the includes')
-    return
-  try:
-    text = read_text(found)
-  except (OSError, UnicodeDecodeError) as error:
-    source.mistakes.append(f'{place}: cannot read {path}: {error}')
-    source.is_complete = False
-    return
-  _add(text, lambda line: f'{path}:{line}', source, (*including, found),
-       read_text)
+class _Reader:
+  """Adds files and statements to a source, and follows their includes.
 
+  Args:
+    source: what everything is added to.
+    gin_files: the files that the user named.
+    read_text: how to read a file.
+  """
 
-def _add(text, place_of, source, including, read_text) -> None:
-  """Adds the statements of a text, `place_of(line number)` naming each."""
-  try:
-    statements = _parse(text)
-  except (SyntaxError, tokenize.TokenError) as first_error:
-    statements = []
-    known_mistakes = len(source.mistakes)
-    for start, piece in _pieces(text):
-      try:
-        statements += _parse('\n' * (start - 1) + piece)
-      except SyntaxError as error:
-        line = max(start, error.lineno or start)
-        _add_unreadable(piece, error.msg, place_of(line), source)
-      except tokenize.TokenError as error:
-        _add_unreadable(piece, error.args[0], place_of(start), source)
-    if len(source.mistakes) == known_mistakes:
+  def __init__(self, source: Source, gin_files: Sequence[str],
+               read_text: Callable[[str], str]):
+    self._source = source
+    self._read_text = read_text
+    # Of several files of one folder, an include may lie beside any.
+    self._folders = list(dict.fromkeys(
+        [os.getcwd(), _package_dir(), *map(_folder, gin_files)]))
+
+  def read_file(self, path: str, place: str, including: tuple[str, ...] = ()
+                ) -> None:
+    """Adds a file; `including` are the files on the way to it."""
+    source = self._source
+    found = find_file(path)
+    if found is None:
+      source.is_complete = False
+      what = 'is a directory' if os.path.isdir(path) else 'there is no such file'
       source.mistakes.append(
-          f'{place_of(1)}: cannot be parsed as a whole: {first_error.args[0]}')
-  for statement in statements:
-    place = place_of(statement.location.line_num)
-    if isinstance(statement, config_parser.BindingStatement):
-      source.bindings.append(Binding(
-          statement.scope, statement.selector, statement.arg_name,
-          statement.value, place))
-    elif isinstance(statement, config_parser.ImportStatement):
-      source.imports.append((statement.module, place))
-    elif isinstance(statement, config_parser.IncludeStatement):
-      _read_file(statement.filename, place, source, including, read_text)
+          f'{place}: {what}, neither in {os.getcwd()} nor among the packaged '
+          'ones' + did_you_mean(
+              path.removeprefix(f'{CONFIG_PACKAGE}/'), packaged_files()))
+      return
+    if found in including:
+      source.mistakes.append(
+          f'{place}: {path} includes itself; drop one of the includes')
+      return
+    source.num_files += 1
+    try:
+      text = self._read_text(found)
+    except (OSError, UnicodeDecodeError) as error:
+      source.mistakes.append(f'{place}: cannot read {path}: {one_line(error)}')
+      source.is_complete = False
+      return
+    self.add(text, lambda line: f'{path}:{line}', (*including, found))
+
+  def add(self, text: str, place_of: Callable[[int], str],
+          including: tuple[str, ...] = ()) -> None:
+    """Adds the statements of a text, `place_of(line number)` naming each."""
+    source = self._source
+    if len(text) > MAX_FILE_CHARACTERS:
+      source.is_complete = False
+      source.mistakes.append(
+          f'{place_of(1)}: {len(text)} characters, where a configuration has at '
+          f'most {MAX_FILE_CHARACTERS}; give a gin file')
+      return
+    statements, mistakes, unreadable = parse_statements(text, place_of)
+    source.mistakes += mistakes
+    source.unreadable |= unreadable
+    for statement in statements:
+      place = place_of(statement.location.line_num)
+      if isinstance(statement, config_parser.BindingStatement):
+        source.bindings.append(Binding(
+            statement.scope, statement.selector, statement.arg_name,
+            statement.value, place))
+      elif isinstance(statement, config_parser.ImportStatement):
+        source.imports.append((statement.module, place))
+      elif isinstance(statement, config_parser.IncludeStatement):
+        refusal = self._refusal(statement.filename, including)
+        if refusal:
+          source.is_complete = False
+          source.mistakes.append(f'{place}: {refusal}')
+        else:
+          self.read_file(statement.filename, place, including)
+
+  def _refusal(self, path: str, including: tuple[str, ...]) -> str | None:
+    """Why a file is not included; what the user wrote as a flag may be."""
+    if self._source.num_files >= MAX_FILES:
+      return (f'include {path!r} is one of more than {MAX_FILES} files; drop '
+              'includes')
+    if not including:
+      return None
+    if not path.endswith('.gin'):
+      return f'include {path!r} is no gin file; only *.gin can be included'
+    where = _folder(find_file(path) or path)
+    if any(_is_within(where, folder) for folder in self._folders):
+      return None
+    return (f'include {path!r} is outside of the folders of the files that you '
+            'named; if you trust it, name it yourself with --gin_file')
 
 
-def _parse(text: str) -> list[Any]:
-  return list(config_parser.ConfigParser(text, _Recorder()))
+def _folder(path: str) -> str:
+  """The folder that a file is in, links resolved; a URL for a remote one."""
+  found = find_file(path) or path
+  if '://' in found:
+    return os.path.normpath(os.path.dirname(found))
+  return os.path.dirname(os.path.realpath(found))
 
 
-def _pieces(text: str) -> Iterator[tuple[int, str]]:
-  """Splits at the lines that begin a statement: (line number, piece)."""
-  lines = text.splitlines()
-  starts = [
-      index for index, line in enumerate(lines)
-      if line and not line.startswith(_CONTINUATION)]
-  said = [index for index, line in enumerate(lines)
-          if line.strip() and not line.strip().startswith('#')]
-  if said and said[0] not in starts:
-    # Nothing that it could continue.
-    starts.insert(0, said[0])
-  for start, end in zip(starts, starts[1:] + [len(lines)]):
-    # Comments between two statements belong to neither.
-    yield start + 1, '\n'.join(lines[start:end]) + '\n'
-
-
-def _add_unreadable(piece, message, place, source) -> None:
-  statement = piece.strip().splitlines()[0].strip()
-  source.unreadable.add(statement.partition('=')[0].strip())
-  shown = '' if statement in place else f'{statement}: '
-  source.mistakes.append(f'{place}: {shown}{_explain(message, statement)}')
-
-
-def _explain(message: str, statement: str) -> str:
-  """What is wrong with a statement, and how to write it."""
-  if statement[0] in ('"', "'"):
-    return 'a text, not a setting; drop the outer quotes'
-  name, _, value = (part.strip() for part in statement.partition('='))
-  value = value.split('#')[0].strip()
-  # What divides starts with a number or, a knob, with a capital.
-  if re.match(r'\w+://|[/~.][\w/~.]', value) or re.fullmatch(
-      r'[a-z][\w.-]*(/[\w.-]*)+', value):
-    return f"put quotes around the path: {name} = '{value}'"
-  if value.lower() in ('true', 'false', 'none', 'null'):
-    right = 'None' if value.lower() == 'null' else value.capitalize()
-    return f'write {name} = {right}'
-  if re.fullmatch(r'[A-Za-z_]\w*', value):
-    return (f"{value} is not a value; put quotes around a text: '{value}', or % "
-            f'before a macro: %{value}')
-  if re.match(r'[\w.%]+\s*[-+*/]', value):
-    return 'gin has no arithmetic; write the result'
-  # Python 3.11 and 3.12 tokenize an open quote differently.
-  is_open_quote = value[:1] in ('"', "'") and value.count(value[0]) % 2
-  if is_open_quote or 'EOF in multi-line' in message:
-    return 'a bracket or a quote is never closed'
-  if '=' not in statement and not statement.endswith(':'):
-    return 'not a setting; write name.parameter = value'
-  return one_line(message)
+def _is_within(path: str, folder: str) -> bool:
+  folder = folder if ':/' in folder else os.path.realpath(folder)
+  return path == folder or path.startswith(folder.rstrip('/') + '/')

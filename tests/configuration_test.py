@@ -259,11 +259,12 @@ SETTINGS = [
      ['--gin_params "\'train.num_steps = 10\'": a text, not a setting; '
       'drop the outer quotes']),
     (['import os'],
-     ['--gin_params "import os": import os is not allowed, only official_ext.* '
-      'is; make the run from Python to configure other code']),
+     ['--gin_params "import os": import os is not allowed; all that '
+      'a gin file can configure is there without an import, drop the line']),
     (['import official_ext.no_such'],
-     ['--gin_params "import official_ext.no_such": import official_ext.no_such: '
-      "No module named 'official_ext.no_such'"]),
+     ['--gin_params "import official_ext.no_such": import official_ext.no_such '
+      'is not allowed; all that a gin file can configure is there without an '
+      'import, drop the line']),
     (["include 'nowhere.gin'"],
      ['--gin_params "include \'nowhere.gin\'": there is no such file, neither in '
       '{cwd} nor among the packaged ones; known: ']),
