@@ -10,11 +10,11 @@ import contextlib
 import dataclasses
 import json
 import os
-from typing import Any
 
 from official.nlp.modeling import models
 import tensorflow as tf, tf_keras
 
+from official_ext.downstream.json_files import write_json
 from official_ext.growth.architecture import Architecture
 from official_ext.mistakes import one_line
 from official_ext.modeling import checkpoint_source
@@ -46,6 +46,7 @@ class FinetunedTask:
       [CLS] exceed those of the best answer by more; None if every question has
       an answer.
     metrics: on the development set, name to value.
+    trial: which trial of the sweep it comes from.
   """
 
   task: str
@@ -60,6 +61,7 @@ class FinetunedTask:
   n_best_size: int | None = None
   null_score_threshold: float | None = None
   metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  trial: str = ''
 
   @property
   def num_outputs(self) -> int:
@@ -152,13 +154,13 @@ def save_finetuned(
   tf.io.gfile.copy(
       vocabulary_file,
       os.path.join(directory, checkpoint_source.VOCABULARY_FILE), True)
-  _write_json(directory, checkpoint_source.ARCHITECTURE_FILE, {
+  write_json(os.path.join(directory, checkpoint_source.ARCHITECTURE_FILE), {
       'architecture': dataclasses.asdict(
           architecture.replace(query_pool_size=1)),
       # No pre-training of Model Garden's trains it, and no fine-tuning.
       'untrained': ['pooler'], 'lower_case': task.lower_case})
   # Last: its presence says that the directory is whole.
-  _write_json(directory, TASK_FILE, dataclasses.asdict(task))
+  write_json(os.path.join(directory, TASK_FILE), dataclasses.asdict(task))
   return prefix
 
 
@@ -217,8 +219,3 @@ def _full_precision():
     yield
   finally:
     tf_keras.mixed_precision.set_global_policy(policy)
-
-
-def _write_json(directory: str, name: str, content: Any) -> None:
-  with tf.io.gfile.GFile(os.path.join(directory, name), 'w') as file:
-    file.write(json.dumps(content, indent=2) + '\n')

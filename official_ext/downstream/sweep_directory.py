@@ -1,0 +1,113 @@
+"""The files of one sweep, and what may not change between its sessions."""
+
+from collections.abc import Mapping
+import os
+from typing import Any
+
+import tensorflow as tf
+
+from official_ext.downstream.finetuned_model import TASK_FILE
+from official_ext.downstream.json_files import read_json
+from official_ext.downstream.json_files import write_json
+
+FACTS_FILE = 'finetune.json'
+RESULTS_FILE = 'results.json'
+FINETUNED_DIR = 'finetuned'
+PREDICTIONS_DIR = 'predictions'
+_TRIALS_DIR, _CHECKPOINTS_DIR = 'trials', 'checkpoints'
+_RESULT_FILE = 'result.json'
+_NEW_SUFFIX = '.new'
+
+# What a trial came to; with `score` and `metrics`, or with `diverged`.
+Result = Mapping[str, Any]
+
+
+class SweepDirectory:
+  """Reads and writes `output_dir` of one task; paths may be remote.
+
+  A trial's result appears whole or not at all, after its model. `finetuned`
+  holds the model of the best result whenever a process could be killed, or
+  `finetuned.new` does and `start` puts it there.
+  """
+
+  def __init__(self, path: str):
+    self.path = path
+
+  def file(self, *names: str) -> str:
+    return os.path.join(self.path, *names)
+
+  def start(self, facts: Mapping[str, Any]) -> None:
+    """Writes what the sweep is, or checks that it is that, and tidies up.
+
+    Args:
+      facts: all that decides a trial's result beside the trial's own settings:
+        JSON values, by name.
+
+    Raises:
+      ValueError: the directory holds results of other facts; all differences
+        are listed.
+    """
+    path = self.file(FACTS_FILE)
+    earlier = read_json(path)
+    if earlier is None:
+      tf.io.gfile.makedirs(self.path)
+      write_json(path, facts)
+      return
+    differences = [
+      f'{name} was {_short(earlier.get(name))}, is {_short(facts.get(name))}'
+      for name in sorted(earlier.keys() | facts.keys())
+      if earlier.get(name) != facts.get(name)]
+    if differences:
+      raise ValueError(
+          f'{self.path} holds results of another configuration: '
+          f'{"; ".join(differences)}. Take another --output_dir.')
+    self._finish_replacement()
+
+  def results(self) -> dict[str, Result]:
+    """Trial's name to result, of all trials that are done."""
+    folder = self.file(_TRIALS_DIR)
+    if not tf.io.gfile.isdir(folder):
+      return {}
+    found = {name.strip('/'): read_json(
+        os.path.join(folder, name, _RESULT_FILE))
+             for name in sorted(tf.io.gfile.listdir(folder))}
+    return {name: result for name, result in found.items()
+            if result is not None}
+
+  def best(self) -> str | None:
+    """Name of the trial with the greatest score; None if there is none."""
+    scores = {name: result['score'] for name, result in self.results().items()
+              if 'score' in result}
+    return max(scores, key=scores.get) if scores else None
+
+  def checkpoints(self, trial: str) -> str:
+    """Where a trial's own checkpoints are while it is trained."""
+    return self.file(_TRIALS_DIR, trial, _CHECKPOINTS_DIR)
+
+  @property
+  def new_model(self) -> str:
+    """Where a model is written that may become the best one."""
+    return self.file(FINETUNED_DIR + _NEW_SUFFIX)
+
+  def finish_trial(self, trial: str, result: Result) -> None:
+    """Records a result, keeps `new_model` if it is the best, clears the rest."""
+    write_json(self.file(_TRIALS_DIR, trial, _RESULT_FILE), result)
+    self._finish_replacement()
+    if tf.io.gfile.exists(self.checkpoints(trial)):
+      tf.io.gfile.rmtree(self.checkpoints(trial))
+
+  def _finish_replacement(self) -> None:
+    if not tf.io.gfile.exists(self.new_model):
+      return
+    task = read_json(os.path.join(self.new_model, TASK_FILE))
+    if task is not None and task['trial'] == self.best():
+      if tf.io.gfile.exists(self.file(FINETUNED_DIR)):
+        tf.io.gfile.rmtree(self.file(FINETUNED_DIR))
+      tf.io.gfile.rename(self.new_model, self.file(FINETUNED_DIR))
+    else:
+      tf.io.gfile.rmtree(self.new_model)
+
+
+def _short(value: Any) -> str:
+  text = repr(value)
+  return text if len(text) <= 60 else text[:57] + '...'
