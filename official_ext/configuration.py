@@ -73,6 +73,7 @@ def load_config(
     model_dir: str | None = None,
     data_dir: str | None = None,
     tpu: str | None = None,
+    has_workers: bool = False,
     require_directories: bool = True,
 ) -> tuple[PretrainConfig, str]:
   """Reads a run's configuration: files, then settings, then flags; the last wins.
@@ -84,6 +85,7 @@ def load_config(
     model_dir: overrides `train.model_dir`.
     data_dir: overrides `train.data_dir`.
     tpu: overrides `train.tpu`, and sets `train.strategy` to 'tpu'.
+    has_workers: sets `train.strategy` to 'multi_worker', if it is not a TPU's.
     require_directories: whether model_dir and data_dir have to be given, and
       the data is compared with the model; planning needs neither.
 
@@ -107,6 +109,9 @@ def load_config(
       for name, value in flags.items() if value is not None]
   if tpu:
     flag_bindings.append(Binding('', 'train', 'strategy', 'tpu', '--tpu'))
+  elif has_workers:
+    flag_bindings.append(
+        Binding('', 'train', 'strategy', 'multi_worker', 'TF_CONFIG'))
   mistakes = source.mistakes + _import_mistakes(source.imports)
   with _own_gin_state():
     bindings = GinBindings(source, flag_bindings, CONFIGURABLES, MODULE)
