@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterator, Sequence
 import numpy as np
 
 from official_ext.data import embedded_corpus
+from official_ext.data import record_index
 from official_ext.data import vocabulary as vocabulary_lib
 from official_ext.data.manifest import Manifest
 from official_ext.data.manifest import Split
@@ -89,7 +90,7 @@ def prepare(output_dir: str, inputs: Sequence[str] = (),
     if inputs:
       for entry, sha256 in zip(corpus['files'], hashes):
         entry['sha256'] = sha256
-    splits = _write_shards(workers, output, settings, len(vocabulary), counts)
+    splits, index = _write_shards(workers, output, settings, len(vocabulary), counts)
     vocab_bytes = vocabulary_lib.vocabulary_bytes(vocabulary)
     manifest = Manifest(
         objective=settings.objective,
@@ -102,8 +103,9 @@ def prepare(output_dir: str, inputs: Sequence[str] = (),
         seed=settings.seed, settings=settings.manifest_settings(),
         corpus=corpus, splits=splits,
         versions={name: importlib.metadata.version(name) for name in (
-            'numpy', 'tensorflow', 'tensorflow-text', 'tokenizers')})
-    output.finish(manifest, vocab_bytes)
+            'numpy', 'tensorflow', 'tensorflow-text', 'tokenizers')},
+        index=record_index.describe_index(index))
+    output.finish(manifest, vocab_bytes, index)
   except BaseException:
     workers.close()
     output.abandon()
@@ -235,7 +237,7 @@ def _check_counts(counts, settings: PrepareSettings) -> None:
 
 def _write_shards(workers: Workers, output: OutputDirectory,
                   settings: PrepareSettings, vocab_size: int,
-                  counts) -> dict[str, Split]:
+                  counts) -> tuple[dict[str, Split], bytes]:
   dtype = row_dtype(
       settings.seq_length, settings.max_predictions_per_seq, vocab_size)
   futures = {
@@ -250,14 +252,16 @@ def _write_shards(workers: Workers, output: OutputDirectory,
       if num_shards}
   progress = Progress(
       'shuffling', sum(len(f) for f in futures.values()), 'shards')
-  splits, done = {}, 0
+  splits, entries, done = {}, [], 0
   for split, of_split in futures.items():
     shards = []
     for future in of_split:
-      shards.append(result(future))
+      shard, of_shard = result(future)
+      shards.append(shard)
+      entries.append(of_shard)
       done += 1
       progress.advance_to(done)
     splits[split] = Split(
         sum(shard.examples for shard in shards), *counts[split], tuple(shards))
   progress.close()
-  return splits
+  return splits, record_index.index_bytes(np.concatenate(entries))

@@ -10,6 +10,7 @@ from official_ext.data.settings import OBJECTIVES
 
 MANIFEST_FILE = 'manifest.json'
 VOCABULARY_FILE = 'vocab.txt'
+INDEX_FILE = 'record_index.npy'
 FORMAT_VERSION = 1
 
 
@@ -47,6 +48,26 @@ class Split:
   shards: tuple[Shard, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class RecordIndex:
+  """Where records lie within the shards, so that reading can begin anywhere.
+
+  Attributes:
+    file: its name within the data directory; an int64 vector in NumPy's
+      format: the byte offsets of records 0, `interval_records`,
+      2 * `interval_records`, ... and of the end of each shard, in the
+      manifest's order.
+    bytes: its size.
+    sha256: hash of its content.
+    interval_records: records from one entry to the next.
+  """
+
+  file: str
+  bytes: int
+  sha256: str
+  interval_records: int
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
   """What a data directory holds.
@@ -66,6 +87,7 @@ class Manifest:
       'sha256'}, ...]}`, or `{'kind': 'embedded', ...}`.
     splits: by name, 'train' and, unless nothing is held out, 'eval'.
     versions: of the packages that decide the bytes.
+    index: of the records; None if there is none, and shards are searched.
   """
 
   seq_length: int
@@ -79,6 +101,7 @@ class Manifest:
   splits: Mapping[str, Split]
   versions: Mapping[str, str]
   objective: str = 'masked_lm'
+  index: RecordIndex | None = None
 
   @property
   def is_causal(self) -> bool:
@@ -107,6 +130,8 @@ class Manifest:
           name: Split(**{**split, 'shards': tuple(
               Shard(**shard) for shard in split['shards'])})
           for name, split in fields['splits'].items()}
+      if fields.get('index'):
+        fields['index'] = RecordIndex(**fields['index'])
       manifest = cls(**fields)
       if manifest.objective not in OBJECTIVES:
         raise ValueError(

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from typing import Any, Sequence
 
+from official_ext.data.manifest import INDEX_FILE
 from official_ext.data.manifest import Manifest
 from official_ext.data.manifest import MANIFEST_FILE
 from official_ext.data.manifest import VOCABULARY_FILE
@@ -22,7 +23,8 @@ from official_ext.data.vocabulary import vocabulary_bytes
 
 _WORK = '.partial'
 _DATA_FILE = re.compile(
-    r'(train|eval)-.*\.tfrecord|' + re.escape(VOCABULARY_FILE))
+    r'(train|eval)-.*\.tfrecord|' + '|'.join(
+        map(re.escape, (VOCABULARY_FILE, INDEX_FILE))))
 
 
 class OutputDirectory:
@@ -93,7 +95,9 @@ class OutputDirectory:
     names = self._names()
     missing = [shard.file for split in manifest.splits.values()
                for shard in split.shards if shard.file not in names]
-    missing += [VOCABULARY_FILE] if VOCABULARY_FILE not in names else []
+    others = [VOCABULARY_FILE] + (
+        [manifest.index.file] if manifest.index else [])
+    missing += [name for name in others if name not in names]
     if missing:
       raise ValueError(
           f'{self.path} has a manifest but lacks {", ".join(missing)}; delete '
@@ -125,13 +129,16 @@ class OutputDirectory:
     """Where to write a shard until `finish`; always local."""
     return os.path.join(self._work, name)
 
-  def finish(self, manifest: Manifest, vocab_bytes: bytes) -> None:
+  def finish(self, manifest: Manifest, vocab_bytes: bytes,
+             index_bytes: bytes) -> None:
     """Puts everything in its place, the manifest last."""
-    with open(self.shard_path(VOCABULARY_FILE), 'wb') as file:
-      file.write(vocab_bytes)
+    for name, content in ((VOCABULARY_FILE, vocab_bytes),
+                          (INDEX_FILE, index_bytes)):
+      with open(self.shard_path(name), 'wb') as file:
+        file.write(content)
     names = [shard.file for split in manifest.splits.values()
              for shard in split.shards]
-    for name in [*names, VOCABULARY_FILE]:
+    for name in [*names, VOCABULARY_FILE, INDEX_FILE]:
       destination = os.path.join(self.path, name)
       if self._remote:
         import tensorflow as tf

@@ -91,3 +91,14 @@ def string_vector(texts: Sequence[bytes]):
 def record_writer(path: str):
   """A `tf.io.TFRecordWriter`."""
   return _import_parts()[2].TFRecordWriter(path)
+
+
+def record_reader(path: str):
+  """Reads the record at a byte offset: `read(offset) -> (record, its end)`."""
+  return _import_parts()[2].tf_record_random_reader(path)
+
+
+def data_loss_error() -> type[Exception]:
+  """`tf.errors.DataLossError`."""
+  from tensorflow.python.framework import errors
+  return errors.DataLossError

@@ -149,6 +149,12 @@ def open_stream(path: str) -> HashingStream:
   return HashingStream(open(path, 'rb'))
 
 
+def read_bytes(path: str) -> bytes:
+  """The stored bytes of a small file."""
+  with contextlib.closing(open_stream(path)) as stream:
+    return stream.read()
+
+
 def file_sha256(path: str) -> str:
   """Hash of a file's stored bytes."""
   with contextlib.closing(open_stream(path)) as stream:

@@ -8,10 +8,12 @@ in memory, an external bucket sort.
 
 import glob
 import os
+from typing import Iterable
 
 import numpy as np
 
 from official_ext.data import partial_tensorflow
+from official_ext.data import record_index
 from official_ext.data.manifest import Shard
 from official_ext.data.reader import file_sha256
 from official_ext.data.reader import file_size
@@ -42,7 +44,7 @@ def spill_rows(directory: str, split: str, num_shards: int,
 
 def write_shard(directory: str, split: str, number: int, num_shards: int,
                 dtype: np.dtype, output_path: str,
-                sort_bytes: int = SORT_BYTES) -> Shard:
+                sort_bytes: int = SORT_BYTES) -> tuple[Shard, np.ndarray]:
   """Shuffles the spilled rows of one shard and writes them; removes the spill.
 
   Args:
@@ -55,22 +57,34 @@ def write_shard(directory: str, split: str, number: int, num_shards: int,
     sort_bytes: rows sorted in memory at once.
 
   Returns:
-    The shard's entry in the manifest.
+    The shard's entry in the manifest, and its entries in the index of records.
   """
   spills = sorted(glob.glob(os.path.join(
       glob.escape(directory), f'{split}-{number:05d}-*.rows')))
   low = -(-(number << 32) // num_shards) << 32
   high = -(-((number + 1) << 32) // num_shards) << 32
-  examples = 0
-  step = max(1, _TOKENS_AT_ONCE // dtype['ids'].shape[0])
-  with partial_tensorflow.record_writer(output_path) as writer:
-    for rows in _sorted_pieces(spills, low, high, dtype, sort_bytes):
+  return write_rows(
+      _sorted_pieces(spills, low, high, dtype, sort_bytes), output_path)
+
+
+def write_rows(parts: Iterable[np.ndarray], path: str
+               ) -> tuple[Shard, np.ndarray]:
+  """Writes rows, in the order given, as the records of one TFRecord file."""
+  examples = offset = 0
+  entries = []
+  with partial_tensorflow.record_writer(path) as writer:
+    for rows in parts:
+      step = max(1, _TOKENS_AT_ONCE // rows['ids'].shape[1])
       for start in range(0, len(rows), step):
         for record in serialize_rows(rows[start:start + step]):
           writer.write(record)
-      examples += len(rows)
-  return Shard(os.path.basename(output_path), examples,
-               file_size(output_path), file_sha256(output_path))
+          if examples % record_index.INTERVAL_RECORDS == 0:
+            entries.append(offset)
+          examples += 1
+          offset += len(record) + record_index.FRAME_BYTES
+  shard = Shard(
+      os.path.basename(path), examples, file_size(path), file_sha256(path))
+  return shard, np.array([*entries, offset], np.int64)
 
 
 def _sorted_pieces(paths: list[str], low: int, high: int, dtype: np.dtype,

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from official_ext.data import build
-from official_ext.data import loader as loader_lib
 from official_ext.data.loader import BatchSlice
 from official_ext.data.loader import PretrainLoader
 from official_ext.data.manifest import Manifest
@@ -21,12 +20,6 @@ TRAIN_RECORDS = 63
 def loader(tmp_path_factory):
   data_dir = tiny_run.write_data(tmp_path_factory.mktemp('data'))
   return PretrainLoader(data_dir, Manifest.read(data_dir))
-
-
-@pytest.fixture(autouse=True)
-def small_blocks(monkeypatch):
-  # So that a shard of 30 records has several blocks.
-  monkeypatch.setattr(loader_lib, '_SHUFFLE_BLOCK', 8)
 
 
 def first_batches(dataset, count):
@@ -101,8 +94,13 @@ def test_evaluation_repeats_a_short_split(loader):
 
 
 @pytest.fixture(scope='module')
-def causal_loader(tmp_path_factory):
-  folder = tmp_path_factory.mktemp('causal')
+def causal_folder(tmp_path_factory):
+  return tmp_path_factory.mktemp('causal')
+
+
+@pytest.fixture(scope='module')
+def causal_loader(causal_folder):
+  folder = causal_folder
   rng = random.Random(4)
   (folder / 'a.txt').write_text('\n\n'.join(
       ' '.join(rng.choices('fa dori kemu lanto mivvel nok rus'.split(), k=9))
@@ -114,12 +112,13 @@ def causal_loader(tmp_path_factory):
   return PretrainLoader(str(folder / 'data'), manifest)
 
 
-def test_causal_batches_hold_every_record_once_an_epoch(causal_loader):
+def test_causal_batches_hold_every_record_once_an_epoch(
+    causal_loader, causal_folder):
   records = sorted(
       tuple(tf.train.Example.FromString(record.numpy()).features.feature[
           'input_word_ids'].int64_list.value)
-      for path in causal_loader._shards('train')[0]
-      for record in tf.data.TFRecordDataset(path))
+      for path in (causal_folder / 'data').glob('train-*')
+      for record in tf.data.TFRecordDataset(str(path)))
   batches = causal_loader.training_batches(BatchSlice(1), seed=3)
   assert sorted(rows_of(first_batches(batches, len(records)))) == records
 

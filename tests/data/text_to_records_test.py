@@ -1,5 +1,6 @@
 """`prepare` as a whole: the same bytes, disjoint splits, the stock loader."""
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from official_ext.data import build
+from official_ext.data import record_index
 from official_ext.data.manifest import Manifest
 from official_ext.data.settings import PrepareSettings
 
@@ -83,7 +85,6 @@ def test_two_workers_write_the_bytes_of_one(data, corpus, tmp_path):
 
 def test_another_seed_writes_other_records_of_the_same_split(
     data, corpus, tmp_path):
-  import dataclasses
   other = build.prepare(
       str(tmp_path / 'other'), [corpus],
       dataclasses.replace(SETTINGS, seed=8), num_workers=1)
@@ -96,7 +97,7 @@ def test_the_manifest_tells_what_is_there(data):
   folder, manifest = data
   files = _files(folder)
   assert Manifest.read(folder) == manifest
-  listed = {'manifest.json', 'vocab.txt'}
+  listed = {'manifest.json', 'vocab.txt', 'record_index.npy'}
   for split in manifest.splits.values():
     for shard in split.shards:
       content = files[shard.file]
@@ -105,6 +106,15 @@ def test_the_manifest_tells_what_is_there(data):
       assert shard.sha256 == hashlib.sha256(content).hexdigest()
     assert split.examples == sum(shard.examples for shard in split.shards)
   assert set(files) == listed
+  index = files['record_index.npy']
+  assert dataclasses.asdict(manifest.index) == {
+      'file': 'record_index.npy', 'bytes': len(index),
+      'sha256': hashlib.sha256(index).hexdigest(), 'interval_records': 64}
+  for name in ('train', 'eval'):  # As found by walking the shards.
+    np.testing.assert_array_equal(
+        record_index.read_offsets(folder, manifest, name),
+        record_index.read_offsets(
+            folder, dataclasses.replace(manifest, index=None), name))
   assert manifest.vocab_sha256 == hashlib.sha256(files['vocab.txt']).hexdigest()
   assert manifest.vocab_size == len(files['vocab.txt'].splitlines()) == 200
   assert manifest.splits['train'].examples == len(_examples(folder, 'train'))
@@ -218,7 +228,6 @@ def test_another_data_set_is_not_overwritten(data, corpus):
 def test_the_same_text_at_another_length_shares_vocabulary_and_split(
     data, corpus, tmp_path):
   """What training on short sequences first, then on long ones, needs."""
-  import dataclasses
   folder, manifest = data
   longer = dataclasses.replace(
       SETTINGS, seq_length=64, max_predictions_per_seq=10, vocab_size=None,
