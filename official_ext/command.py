@@ -20,6 +20,9 @@ flags.DEFINE_bool('help', False, 'Show this text.', short_name='h')
 USAGE_EXIT_CODE = 2
 # The work began and failed.
 FAILURE_EXIT_CODE = 1
+# A signal stopped the work, which is saved: the same command goes on. EX_TEMPFAIL
+# of sysexits.h.
+STOPPED_EXIT_CODE = 75
 # What a shell reports for a process that Ctrl-C ended.
 INTERRUPTED_EXIT_CODE = 130
 
@@ -44,8 +47,8 @@ def run_command(
 
   Raises:
     SystemExit: exit code 2 for what the user can mend (ValueError, OSError,
-      ImportError, bad flags), 1 for any other error, 130 for Ctrl-C, 0 after
-      `--help`.
+      ImportError, bad flags), an error's own `exit_code` if it has one, 1 for
+      any other error, 130 for Ctrl-C, 0 after `--help`.
   """
   argv = list(sys.argv if argv is None else argv)
   try:
@@ -111,6 +114,8 @@ def _describe(error: Exception) -> tuple[str, int]:
             'missing'), USAGE_EXIT_CODE
   if isinstance(error, (ValueError, OSError)):
     return _message(error), USAGE_EXIT_CODE
+  if hasattr(error, 'exit_code'):
+    return _message(error), error.exit_code
   return (f'{type(error).__name__}: {_message(error)} (--debug shows the whole '
           'trace)'), FAILURE_EXIT_CODE
 

@@ -12,13 +12,13 @@ import importlib.metadata
 import os
 import re
 import sys
-import tempfile
 from typing import Any
 
 from absl import flags
 
 from official_ext.command import run_command
 from official_ext.mistakes import one_line
+from official_ext.training import write_access
 
 _MODEL_DIR = flags.DEFINE_string(
     'model_dir', None, 'Run directory that has to be writable; default: here.')
@@ -106,11 +106,7 @@ def _try_to_write(directory: str) -> None:
     except tf.errors.OpError as error:
       raise OSError(error.message) from error
     return
-  directory = os.path.abspath(directory)
-  while not os.path.exists(directory):
-    directory = os.path.dirname(directory)
-  with tempfile.TemporaryFile(dir=directory):
-    pass
+  write_access.try_to_write(directory)
 
 
 def _packaged_files() -> list[str]:

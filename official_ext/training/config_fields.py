@@ -133,7 +133,8 @@ _FIELD_CHECKS = {
     'num_replicas': _whole(1, optional=True),
     'log_interval_steps': _whole(1),
     'checkpoint_interval_steps': _whole(1),
-    'max_checkpoints_to_keep': _whole(1),
+    # One to go on from, and one if that is damaged.
+    'max_checkpoints_to_keep': _whole(2),
     'eval_interval_steps': _whole(0),
     'profile_steps': _whole(0),
     'seed': _whole(0),

@@ -15,6 +15,7 @@ from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import ResolvedStage
 from official_ext.training import data_mistakes
 from official_ext.training.config_fields import field_mistakes
+from official_ext.training.write_access import try_to_write
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class PretrainConfig:
     log_interval_steps: steps between two lines of metrics.
     checkpoint_interval_steps: steps between two checkpoints; a multiple of
       `log_interval_steps`.
-    max_checkpoints_to_keep: older checkpoints are deleted.
+    max_checkpoints_to_keep: older checkpoints are deleted; at least 2.
     eval_interval_steps: steps between two held-out evaluations, beside those at
       growths and at the end; 0 makes no others. They come with the next line of
       metrics.
@@ -149,6 +150,7 @@ class PretrainConfig:
         elif isinstance(values[name], str) and os.path.isfile(values[name]):
           found.append(
               f'{name} is {values[name]!r}, which is a file; give a directory')
+      found += self._write_mistakes()
     # What follows computes with the fields, so the ones it needs must be right.
     wrong = {line.split()[0] for line in found}
     if not wrong & {'architecture', 'schedule', 'num_steps'}:
@@ -192,6 +194,20 @@ class PretrainConfig:
     from official_ext.training import init_checkpoint
     return init_checkpoint.source_architecture(
         self.init_checkpoint, self.model_dir)
+
+  def _write_mistakes(self) -> list[str]:
+    path = self.model_dir
+    # A remote one is written to when the run locks it, before it takes a device.
+    if not path or not isinstance(path, str) or '://' in path or (
+        os.path.isfile(path)):
+      return []
+    try:
+      try_to_write(path)
+    except OSError as error:
+      return [f'model_dir is {path!r}, where nothing can be written '
+              f'({error.strerror}); give a directory of yours, or mend its '
+              'permissions']
+    return []
 
   def _schedule_mistakes(self, wrong: set[str]) -> list[str]:
     source = None

@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from official_ext.training import durable_files
+
 CONFIG_FILE = 'config.gin'
 SCHEDULE_FILE = 'schedule.json'
 METRICS_FILE = 'metrics.jsonl'
@@ -54,31 +56,56 @@ class RunDirectory:
       return
     if not self.is_chief:
       return
-    tf.io.gfile.makedirs(self.path)
-    self._replace(CONFIG_FILE, config_text)
-    tf.io.gfile.copy(vocabulary_file, self.file(VOCABULARY_FILE), True)
-    tf.io.gfile.copy(data_manifest_file, self.file(DATA_MANIFEST_FILE), True)
-    # Last: its presence says that the directory belongs to a run.
-    self._replace(SCHEDULE_FILE, json.dumps(schedule, indent=2) + '\n')
+    with self._naming_what_failed(''):
+      tf.io.gfile.makedirs(self.path)
+      durable_files.write_whole(self.file(CONFIG_FILE), config_text)
+      durable_files.copy_whole(vocabulary_file, self.file(VOCABULARY_FILE))
+      durable_files.copy_whole(
+          data_manifest_file, self.file(DATA_MANIFEST_FILE))
+      # Last: its presence says that the directory belongs to a run.
+      durable_files.write_whole(
+          self.file(SCHEDULE_FILE), json.dumps(schedule, indent=2) + '\n')
 
   def append(self, name: str, record: Mapping[str, Any]) -> None:
-    """Adds one line to a JSON-lines file."""
+    """Adds one line to a JSON-lines file.
+
+    A process that dies here leaves a part of a line, which the next session
+    takes away, see `forget_after`.
+
+    Raises:
+      OSError: it cannot be written, for instance because the disk is full.
+    """
     if self.is_chief:
-      with tf.io.gfile.GFile(self.file(name), 'a') as file:
-        file.write(json.dumps(record) + '\n')
+      with self._naming_what_failed(name):
+        with tf.io.gfile.GFile(self.file(name), 'a') as file:
+          file.write(json.dumps(record) + '\n')
 
   def records(self, name: str) -> list[dict[str, Any]]:
-    """The whole lines of a JSON-lines file; a torn last line is left out."""
+    """The whole lines of a JSON-lines file; a torn line is left out."""
     if not tf.io.gfile.exists(self.file(name)):
       return []
     records = []
-    with tf.io.gfile.GFile(self.file(name)) as file:
+    with tf.io.gfile.GFile(self.file(name), 'rb') as file:
       for line in file.read().splitlines():
         try:
           records.append(json.loads(line))
-        except json.JSONDecodeError:
-          break
+        except ValueError:
+          # Cut short by a kill, or damaged; the others are still good.
+          continue
     return records
+
+  def check_begins_anew(self) -> None:
+    """Checks that a run without a checkpoint has not been trained either.
+
+    Raises:
+      ValueError: there are metrics of steps that were done.
+    """
+    steps = [record['step'] for record in self.records(METRICS_FILE)]
+    if any(steps):
+      raise ValueError(
+          f'{self.file(METRICS_FILE)} tells of {max(steps)} steps, but '
+          f'{self.file(CHECKPOINTS_DIR)} has no checkpoint; put the checkpoints '
+          'back, or start in a new model_dir.')
 
   def forget_after(self, step: int) -> None:
     """Drops records of steps that are about to be done again."""
@@ -87,7 +114,9 @@ class RunDirectory:
     for name in (METRICS_FILE, GROWTH_FILE, PROFILE_FILE):
       if tf.io.gfile.exists(self.file(name)):
         kept = [r for r in self.records(name) if r['step'] <= step]
-        self._replace(name, ''.join(json.dumps(r) + '\n' for r in kept))
+        with self._naming_what_failed(name):
+          durable_files.write_whole(
+              self.file(name), ''.join(json.dumps(r) + '\n' for r in kept))
 
   def _check_same(self, schedule: Mapping[str, Any]) -> None:
     with tf.io.gfile.GFile(self.file(SCHEDULE_FILE)) as file:
@@ -111,13 +140,14 @@ class RunDirectory:
     number = 1
     while tf.io.gfile.exists(self.file(f'config_resumed_{number}.gin')):
       number += 1
-    self._replace(f'config_resumed_{number}.gin', config_text)
+    name = f'config_resumed_{number}.gin'
+    with self._naming_what_failed(name):
+      durable_files.write_whole(self.file(name), config_text)
 
-  def _replace(self, name: str, text: str) -> None:
-    temporary = self.file(name + '.partial')
-    with tf.io.gfile.GFile(temporary, 'w') as file:
-      file.write(text)
-    tf.io.gfile.rename(temporary, self.file(name), overwrite=True)
+  def _naming_what_failed(self, name: str):
+    return durable_files.naming_what_failed(
+        self.file(name), 'the checkpoints are still good. Make room, or mend '
+        'what is wrong, and give the same command again.')
 
 
 def _differences(earlier: Any, now: Any, where: str = ''):

@@ -1,6 +1,7 @@
 """Watches a run: progress bar, metrics, TensorBoard, evaluation, checkpoints."""
 
 from collections.abc import Callable
+import contextlib
 import dataclasses
 import math
 import sys
@@ -13,6 +14,7 @@ import tqdm
 
 from official_ext.modeling import non_finite
 from official_ext.schedules import ResolvedStage
+from official_ext.training import durable_files
 from official_ext.training import progressive_growth
 from official_ext.training import run_directory
 from official_ext.training.checkpoints import RunCheckpoints
@@ -44,6 +46,13 @@ class RunRecorder(tf_keras.callbacks.Callback,
     wall_seconds: what earlier sessions of this run took.
     train_flops: what earlier sessions of this run took.
     clock: monotonic seconds.
+    should_stop: asked after every execution and growth; once it says so, the
+      run saves and `fit` ends.
+    before_save: called before anything of a checkpoint is written, and may
+      raise.
+
+  Attributes:
+    saved_path: the newest checkpoint that this session saved; None if none.
   """
 
   def __init__(self, directory: RunDirectory, checkpoints: RunCheckpoints,
@@ -53,7 +62,9 @@ class RunRecorder(tf_keras.callbacks.Callback,
                config_text: str, eval_interval_steps: int = 0,
                ledger: TimeLedger | None = None,
                wall_seconds: float = 0.0, train_flops: float = 0.0,
-               clock: Callable[[], float] = time.monotonic):
+               clock: Callable[[], float] = time.monotonic,
+               should_stop: Callable[[], bool] = lambda: False,
+               before_save: Callable[[], None] = lambda: None):
     super().__init__()
     self._directory = directory
     self._checkpoints = checkpoints
@@ -68,10 +79,16 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._clock = clock
     self._session_start = clock() - wall_seconds
     self._train_flops = train_flops
+    self._should_stop = should_stop
+    self._before_save = before_save
+    self.saved_path = None
     self._supports_tf_logs = True
     self._growth = None
     self._logged_step = self._saved_step = self._evaluated_step = 0
+    # An interval that an earlier session began is timed from here on.
+    self._timed_from_step = 0
     self._interval_start = 0.0
+    self._interval_state = []
     self._loss_before = None
     self._counted_tracing = progressive_growth.FirstExecutions()
     self._counted_profiling = 0.0
@@ -88,7 +105,13 @@ class RunRecorder(tf_keras.callbacks.Callback,
   def on_train_begin(self, logs=None):
     del logs
     step = self._growth.step
-    self._logged_step = self._saved_step = self._evaluated_step = step
+    self._saved_step = self._timed_from_step = step
+    self._logged_step = self._newest_recorded_step('train')
+    self._evaluated_step = self._newest_recorded_step('eval')
+    # Keras resets the metrics before the first epoch. A run that was told to
+    # stop is in the middle of an interval, whose sums it has saved.
+    self._interval_state = [
+        (variable, variable.numpy()) for variable in self._interval_variables()]
     self._bar = tqdm.tqdm(
         total=self._growth.stages[-1].end_step, initial=step, unit='step',
         dynamic_ncols=True,
@@ -103,6 +126,12 @@ class RunRecorder(tf_keras.callbacks.Callback,
       # So that a fault in the first interval finds something to go back to;
       # a growth has saved already.
       self._save()
+
+  def on_epoch_begin(self, epoch, logs=None):
+    del epoch, logs
+    for variable, value in self._interval_state:
+      variable.assign(value)
+    self._interval_state = []
     self._begin_interval()
 
   def on_train_batch_end(self, batch, logs=None):
@@ -118,12 +147,18 @@ class RunRecorder(tf_keras.callbacks.Callback,
       if _is_due(step, self._saved_step, self._checkpoint_interval_steps):
         self._save()
       self._begin_interval()
+    if self._should_stop():
+      self.model.stop_training = True
 
   def on_train_end(self, logs=None):
     del logs
     step = self._growth.step
     if step > self._logged_step:
-      self._log_training()
+      if step < self._growth.stages[-1].end_step:
+        # The line of this interval is written by the session that ends it.
+        self._charge_interval()
+      else:
+        self._log_training()
     if step > self._saved_step:
       self._save()
 
@@ -146,7 +181,10 @@ class RunRecorder(tf_keras.callbacks.Callback,
     if self._bar is not None:
       self._bar.close()
     for writer in self._writers.values():
-      writer.close()
+      # Every line has been flushed. After a failed write this one fails as well,
+      # and must not hide the first.
+      with contextlib.suppress(tf.errors.OpError):
+        writer.close()
     self._writers = {}
 
   def before_growth(self, step: int) -> None:
@@ -181,13 +219,9 @@ class RunRecorder(tf_keras.callbacks.Callback,
       raise NonFiniteLossError(self._non_finite_message(
           'the loss is not finite since', self._logged_step + (bad_step or 1)))
     self.model.reset_metrics()
-    seconds = (self._clock() - self._interval_start
-               - (self._ledger['profiling'] - self._counted_profiling))
-    steps = step - self._logged_step
-    self._train_flops += steps * self._flops_per_step(stage)
-    speed = self._speed(stage, seconds, steps)
-    self._ledger.add('tracing', speed['tracing_seconds'])
-    self._ledger.add('steps', seconds - speed['tracing_seconds'])
+    self._train_flops += (
+        step - self._logged_step) * self._flops_per_step(stage)
+    speed = self._charge_interval(stage)
     record = self._position(stage) | {'split': 'train'} | metrics | {
         'learning_rate': learning_rate} | speed
     self._write(record)
@@ -201,7 +235,32 @@ class RunRecorder(tf_keras.callbacks.Callback,
 
   def _begin_interval(self) -> None:
     self._interval_start = self._clock()
+    self._timed_from_step = self._growth.step
     self._counted_profiling = self._ledger['profiling']
+
+  def _charge_interval(self, stage: ResolvedStage | None = None
+                       ) -> dict[str, float | None]:
+    """Adds the interval's time to the ledger; returns its speed."""
+    seconds = (self._clock() - self._interval_start
+               - (self._ledger['profiling'] - self._counted_profiling))
+    speed = self._speed(stage or self._growth.stage, seconds,
+                        self._growth.step - self._timed_from_step)
+    self._ledger.add('tracing', speed['tracing_seconds'])
+    self._ledger.add('steps', seconds - speed['tracing_seconds'])
+    return speed
+
+  def _interval_variables(self) -> list[tf.Variable]:
+    """What adds up over an interval, on the device; part of checkpoints."""
+    return [*self.model.non_finite_watch.variables,
+            *(variable for metric in self.model.metrics
+              for variable in metric.variables)]
+
+  def _newest_recorded_step(self, split: str) -> int:
+    """The step of the newest line of metrics, of this step if there is none."""
+    steps = [record['step']
+             for record in self._directory.records(run_directory.METRICS_FILE)
+             if record['split'] == split and record['step'] <= self._growth.step]
+    return steps[-1] if steps else self._growth.step
 
   def _speed(self, stage: ResolvedStage, seconds: float, steps: int
              ) -> dict[str, float | None]:
@@ -236,7 +295,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
     # Before the first growth of all there is only what the run starts from.
     return {'step': self._growth.step, 'stage': max(0, stage.index),
             'stage_name': stage.name,
-            'wall_seconds': round(self._clock() - self._session_start, 3),
+            'wall_seconds': self._wall_seconds(),
             'spent_seconds': self._ledger.to_dict(),
             'train_flops': self._train_flops}
 
@@ -244,11 +303,14 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._directory.append(run_directory.METRICS_FILE, record)
     writer = self._writers.get(record['split'])
     if writer is not None:
-      with writer.as_default(step=record['step']):
-        for name, value in record.items():
-          if isinstance(value, float):
-            tf.summary.scalar(name, value)
-        writer.flush()
+      with durable_files.naming_what_failed(
+          self._directory.file(record['split']),
+          'make room, or mend what is wrong, and give the same command again.'):
+        with writer.as_default(step=record['step']):
+          for name, value in record.items():
+            if isinstance(value, float):
+              tf.summary.scalar(name, value)
+          writer.flush()
 
   def _save(self) -> None:
     # The loss of a step is that of the weights before it: it may be finite
@@ -256,11 +318,20 @@ class RunRecorder(tf_keras.callbacks.Callback,
     if not non_finite.all_finite(self.model.trainable_variables):
       raise NonFiniteLossError(self._non_finite_message(
           'the weights are not finite after', self._growth.step))
+    self._before_save()
     with self._ledger.spending('checkpoints'):
-      self._checkpoints.save(
+      self.saved_path = self._checkpoints.save(
           self.model, step=self._growth.step,
-          stage_index=self._growth.stage.index)
+          stage_index=self._growth.stage.index, progress=self._progress)
     self._saved_step = self._growth.step
+
+  def _progress(self) -> dict[str, Any]:
+    """What the sessions so far took, up to a checkpoint."""
+    return {'wall_seconds': self._wall_seconds(),
+            'spent_seconds': self._ledger.to_dict()}
+
+  def _wall_seconds(self) -> float:
+    return round(self._clock() - self._session_start, 3)
 
   def _line(self, record: dict[str, Any]) -> str:
     total = self._growth.stages[-1].end_step

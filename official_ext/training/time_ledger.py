@@ -25,6 +25,7 @@ class TimeLedger:
                clock: Callable[[], float] = time.monotonic):
     self._seconds = dict.fromkeys(KINDS, 0.0) | dict(seconds or {})
     self._clock = clock
+    self._running = None
 
   def __getitem__(self, kind: str) -> float:
     return self._seconds[kind]
@@ -36,10 +37,17 @@ class TimeLedger:
   def spending(self, kind: str) -> Iterator[None]:
     """Counts the time of a block, also of one that fails."""
     start = self._clock()
+    self._running = kind, start
     try:
       yield
     finally:
+      self._running = None
       self.add(kind, self._clock() - start)
 
   def to_dict(self) -> dict[str, float]:
-    return {kind: round(self._seconds[kind], 3) for kind in KINDS}
+    """Seconds by kind, with what a block that is running has taken so far."""
+    seconds = dict(self._seconds)
+    if self._running:
+      kind, start = self._running
+      seconds[kind] += self._clock() - start
+    return {kind: round(seconds[kind], 3) for kind in KINDS}

@@ -1,0 +1,78 @@
+"""Files that are whole or not there, also after a crash or a power failure."""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import re
+
+import tensorflow as tf
+
+from official_ext.data.reader import is_remote
+from official_ext.mistakes import one_line
+
+PARTIAL_SUFFIX = '.partial'
+
+
+@contextlib.contextmanager
+def naming_what_failed(path: str, outcome: str) -> Iterator[None]:
+  """Turns what TensorFlow says of a failed write into one line.
+
+  Args:
+    path: what is written.
+    outcome: what is left, and the mend; the end of the line.
+
+  Raises:
+    OSError: the block raised an OSError, or an error of TensorFlow's.
+  """
+  try:
+    yield
+  except (OSError, tf.errors.OpError) as error:
+    raise OSError(
+        f'{path} could not be written ({reason(error)}); {outcome}') from error
+
+
+def write_whole(path: str, content: str | bytes) -> None:
+  """Writes a file under another name, and renames it once it is on the disk.
+
+  What an object store holds appears whole by itself.
+
+  Args:
+    path: local or remote.
+    content: bytes, or text that becomes UTF-8.
+  """
+  data = content.encode() if isinstance(content, str) else content
+  if is_remote(path):
+    with tf.io.gfile.GFile(path, 'wb') as file:
+      file.write(data)
+    return
+  with open(path + PARTIAL_SUFFIX, 'wb') as file:
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(path + PARTIAL_SUFFIX, path)
+  sync(os.path.dirname(path) or '.')
+
+
+def copy_whole(source: str, target: str) -> None:
+  """Copies a small file by `write_whole`."""
+  with tf.io.gfile.GFile(source, 'rb') as file:
+    write_whole(target, file.read())
+
+
+def sync(path: str) -> None:
+  """Waits until a file, or the names in a directory, are on the disk."""
+  if is_remote(path):
+    return
+  descriptor = os.open(path, os.O_RDONLY)
+  try:
+    os.fsync(descriptor)
+  finally:
+    os.close(descriptor)
+
+
+def reason(error: Exception) -> str:
+  """What went wrong, without the path and TensorFlow's frame around it."""
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
+  message = re.sub(r'\{\{.*?\}\}|\[Op:\w+\]', '', one_line(error))
+  return message.rsplit(';', 1)[-1].strip()
