@@ -6,7 +6,6 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from official_ext.data.reader import file_sha256
 from official_ext.data.tokenizer import Tokenizer
 from official_ext.downstream import glue_metrics
 from official_ext.downstream.finetuned_model import FinetunedTask
@@ -19,6 +18,7 @@ from official_ext.downstream.glue_tasks import MIN_SCORE
 from official_ext.downstream.packed_examples import PackedExamples
 from official_ext.downstream.task_data import Evaluation
 from official_ext.downstream.text_features import pack_texts
+from official_ext.downstream.whole_files import write_text
 
 # The name of Model Garden's sentence-prediction task.
 LABELS = 'label_ids'
@@ -50,8 +50,6 @@ class GlueData:
                          *files.test.values()))
     self.dev = dict(zip(files.dev, rest))
     self.test = dict(zip(files.test, rest[len(files.dev):]))
-    self.facts = {os.path.basename(path): file_sha256(path)
-                  for path in files.paths}
     self.remarks = _remarks(files)
 
   def evaluate(self, outputs: Mapping[str, np.ndarray]) -> Evaluation:
@@ -70,8 +68,7 @@ class GlueData:
       lines = ['index\tprediction']
       lines += [f'{index}\t{prediction}' for index, prediction in zip(
           self._indices[name], submitted(self._task, outputs[name]))]
-      with tf.io.gfile.GFile(os.path.join(directory, name), 'w') as file:
-        file.write('\n'.join(lines) + '\n')
+      write_text(os.path.join(directory, name), '\n'.join(lines) + '\n')
     return list(self.test)
 
 

@@ -5,17 +5,17 @@ import dataclasses
 import os
 
 import numpy as np
+import tensorflow as tf
 
+from official_ext.data.reader import file_sha256
 from official_ext.data.reader import is_remote
 from official_ext.data.reader import read_bytes
+from official_ext.downstream.file_mistakes import FileMistakes
 from official_ext.downstream.finetuned_model import REGRESSION
 from official_ext.downstream.glue_tasks import GlueTask
 from official_ext.downstream.glue_tasks import MAX_SCORE
 from official_ext.downstream.glue_tasks import MIN_SCORE
 from official_ext.downstream.glue_tasks import TestFile
-
-# Mistakes of one file that are told one by one.
-_LINES_TOLD = 5
 
 
 @dataclasses.dataclass
@@ -47,14 +47,14 @@ class GlueFiles:
     train: its training examples.
     dev: split to examples.
     test: name of a submission's file to examples; only what there is.
-    paths: of all files that were read.
+    sha256: of each file that was read, by its name.
   """
 
   task: GlueTask
   train: GlueExamples
   dev: dict[str, GlueExamples]
   test: dict[str, GlueExamples]
-  paths: list[str]
+  sha256: dict[str, str]
 
 
 def read_glue_files(task: GlueTask, task_dir: str, mistakes: list[str]
@@ -72,19 +72,23 @@ def read_glue_files(task: GlueTask, task_dir: str, mistakes: list[str]
   paths = []
 
   def labelled(names: Sequence[str]) -> GlueExamples:
-    path = next((path for path in (os.path.join(task_dir, name)
-                                   for name in names) if _exists(path)), None)
+    candidates = [os.path.join(task_dir, name) for name in names]
+    path = next(filter(tf.io.gfile.exists, candidates), None)
     if path is None:
       mistakes.append(
-          f'{os.path.join(task_dir, names[0])} is missing; give --task_dir the '
+          f'{candidates[0]} is missing; give --task_dir the '
           f'folder with the files of {task.title} as GLUE distributes them')
       return GlueExamples()
     paths.append(path)
     return _read(path, task, None, mistakes)
 
   def unlabelled(file: TestFile) -> GlueExamples | None:
-    path = os.path.normpath(os.path.join(task_dir, file.path))
-    if not _exists(path):
+    path = os.path.join(task_dir, file.path)
+    if file.path.startswith('../') and is_remote(task_dir):
+      # Object stores know no parent folders.
+      path = os.path.join(
+          os.path.dirname(task_dir.rstrip('/')), file.path[len('../'):])
+    if not tf.io.gfile.exists(path):
       return None
     paths.append(path)
     return _read(path, task, file, mistakes)
@@ -94,13 +98,13 @@ def read_glue_files(task: GlueTask, task_dir: str, mistakes: list[str]
       dev={split: labelled(names) for split, names in task.dev_files.items()},
       test={name: examples for name, file in task.test_files.items()
             if (examples := unlabelled(file)) is not None},
-      paths=paths)
+      sha256={os.path.basename(path): file_sha256(path) for path in paths})
 
 
 def _read(path: str, task: GlueTask, test: TestFile | None,
           mistakes: list[str]) -> GlueExamples:
   """Reads one file; `test` says which columns it has if it has no labels."""
-  found = _Mistakes(path)
+  found = FileMistakes(path)
   lines = _decoded_lines(path, found)
   first_line = 1
   if test is None and task.header is not None:
@@ -149,26 +153,7 @@ def _read(path: str, task: GlueTask, test: TestFile | None,
   return examples
 
 
-class _Mistakes:
-  """Of one file; only the first few are told."""
-
-  def __init__(self, path: str):
-    self._path = path
-    self._lines = []
-    self.count = 0
-
-  def add(self, line_number: int, message: str) -> None:
-    self.count += 1
-    if len(self._lines) < _LINES_TOLD:
-      self._lines.append(f'{self._path}:{line_number}: {message}')
-
-  def lines(self) -> list[str]:
-    more = self.count - len(self._lines)
-    rest = [f'{self._path}: {more} more lines are malformed'] if more else []
-    return self._lines + rest
-
-
-def _label(raw: str, task: GlueTask, number: int, found: _Mistakes
+def _label(raw: str, task: GlueTask, number: int, found: FileMistakes
            ) -> int | float | None:
   """A class index or a score; None, and a mistake, if it is neither."""
   if task.kind == REGRESSION:
@@ -188,7 +173,7 @@ def _label(raw: str, task: GlueTask, number: int, found: _Mistakes
   return None
 
 
-def _decoded_lines(path: str, found: _Mistakes) -> list[str]:
+def _decoded_lines(path: str, found: FileMistakes) -> list[str]:
   """Lines of a UTF-8 file, without their ends and a byte order mark."""
   raw_lines = read_bytes(path).removeprefix(b'\xef\xbb\xbf').split(b'\n')
   if raw_lines and not raw_lines[-1]:
@@ -202,11 +187,3 @@ def _decoded_lines(path: str, found: _Mistakes) -> list[str]:
                 'UTF-8 text')
       lines.append(raw.decode('utf-8', 'replace').removesuffix('\r'))
   return lines
-
-
-def _exists(path: str) -> bool:
-  if not is_remote(path):
-    return os.path.isfile(path)
-  # Only remote paths need TensorFlow here.
-  import tensorflow as tf
-  return tf.io.gfile.exists(path)

@@ -1,6 +1,7 @@
 """The encoder that fine-tuning starts from, out of any checkpoint."""
 
-import dataclasses
+from collections.abc import Callable, Mapping
+import functools
 import hashlib
 import json
 import os
@@ -21,26 +22,29 @@ from official_ext.training.run_directory import SCHEDULE_FILE
 _Dense = tuple[np.ndarray, np.ndarray]
 
 
-@dataclasses.dataclass(frozen=True)
 class Pretrained:
   """An encoder's weights and what they need.
 
-  Attributes:
+  Reading one starts no device: the model that arranges the weights is built by
+  the first `initialize`.
+
+  Args:
     architecture: of the encoder; queries are not pooled.
-    encoder_weights: as `GrowingBertEncoder.get_weights` lists them.
-    pooler: kernel and bias of the dense layer that pre-training trained on
-      [CLS]; None if there is none.
+    load: gives the weights as `GrowingBertEncoder.get_weights` lists them, and
+      the dense layer that pre-training trained on [CLS], or None.
     vocabulary_file: its pieces; None if none is beside it.
     lower_case: whether its tokenizer lower-cases.
     sha256: of all weights.
   """
 
-  architecture: Architecture
-  encoder_weights: list[np.ndarray]
-  pooler: _Dense | None
-  vocabulary_file: str | None
-  lower_case: bool
-  sha256: str
+  def __init__(self, architecture: Architecture,
+               load: Callable[[], tuple[list[np.ndarray], _Dense | None]], *,
+               vocabulary_file: str | None, lower_case: bool, sha256: str):
+    self.architecture = architecture
+    self.vocabulary_file = vocabulary_file
+    self.lower_case = lower_case
+    self.sha256 = sha256
+    self._load = functools.cache(load)
 
   def initialize(self, model: tf_keras.Model) -> None:
     """Gives a model of `build_task_model` these weights; its head stays fresh.
@@ -48,9 +52,10 @@ class Pretrained:
     Args:
       model: of the same architecture.
     """
-    model.checkpoint_items['encoder'].set_weights(self.encoder_weights)
-    if self.pooler is not None and isinstance(model, models.BertClassifier):
-      model.classifier.dense.set_weights(self.pooler)
+    encoder_weights, pooler = self._load()
+    model.checkpoint_items['encoder'].set_weights(encoder_weights)
+    if pooler is not None and isinstance(model, models.BertClassifier):
+      model.classifier.dense.set_weights(pooler)
 
 
 def read_pretrained(path: str, *, allow_unfinished: bool = False) -> Pretrained:
@@ -69,7 +74,7 @@ def read_pretrained(path: str, *, allow_unfinished: bool = False) -> Pretrained:
   source = find_checkpoint(path)
   directory = os.path.dirname(source.prefix)
   if tf.io.gfile.exists(os.path.join(directory, finetuned_model.TASK_FILE)):
-    return _from_finetuned(directory)
+    return _from_finetuned(source)
   weights, architecture = read_checkpoint(path)
   if architecture.family != 'bert':
     raise ValueError(
@@ -82,34 +87,45 @@ def read_pretrained(path: str, *, allow_unfinished: bool = False) -> Pretrained:
         f'{"; ".join(reasons)}. Let `train` end it, or add --allow_unfinished '
         'to fine-tune the model as it stands.')
   architecture = architecture.replace(query_pool_size=1)
-  model = load_model(weights, architecture)
-  return _pretrained(
-      architecture, model.encoder_network.get_weights(),
-      _pooler(weights), source.vocabulary_file, source.lower_case)
+
+  def load():
+    model = load_model(weights, architecture)
+    return model.encoder_network.get_weights(), _pooler(weights)
+
+  return Pretrained(
+      architecture, load, vocabulary_file=source.vocabulary_file,
+      lower_case=source.lower_case, sha256=_digest(weights))
 
 
-def _from_finetuned(directory: str) -> Pretrained:
+def _from_finetuned(source: CheckpointSource) -> Pretrained:
   """The encoder of a fine-tuned model, as MNLI's is used for other tasks."""
-  found = finetuned_model.load_finetuned(directory)
-  pooler = None
-  if isinstance(found.model, models.BertClassifier):
-    pooler = tuple(found.model.classifier.dense.get_weights())
-  return _pretrained(
-      found.architecture, found.model.checkpoint_items['encoder'].get_weights(),
-      pooler, found.vocabulary_file, found.task.lower_case)
+
+  def load():
+    model = finetuned_model.load_finetuned(
+        os.path.dirname(source.prefix)).model
+    pooler = None
+    if isinstance(model, models.BertClassifier):
+      pooler = tuple(model.classifier.dense.get_weights())
+    return model.checkpoint_items['encoder'].get_weights(), pooler
+
+  reader = tf.train.load_checkpoint(source.prefix)
+  return Pretrained(
+      source.architecture, load, vocabulary_file=source.vocabulary_file,
+      lower_case=source.lower_case, sha256=_digest({
+          name: reader.get_tensor(name)
+          for name in reader.get_variable_to_shape_map()
+          if not name.startswith('_')}))
 
 
-def _pretrained(architecture: Architecture, encoder_weights: list[np.ndarray],
-                pooler: _Dense | None, vocabulary_file: str | None,
-                lower_case: bool) -> Pretrained:
+def _digest(weights: Mapping[str, np.ndarray]) -> str:
   content = hashlib.sha256()
-  for array in (*encoder_weights, *(pooler or ())):
-    content.update(np.ascontiguousarray(array).data)
-  return Pretrained(architecture, encoder_weights, pooler, vocabulary_file,
-                    lower_case, content.hexdigest())
+  for name in sorted(weights):
+    content.update(name.encode())
+    content.update(np.ascontiguousarray(weights[name]).data)
+  return content.hexdigest()
 
 
-def _pooler(weights: dict[str, np.ndarray]) -> _Dense | None:
+def _pooler(weights: Mapping[str, np.ndarray]) -> _Dense | None:
   """The dense layer over [CLS] that pre-training trained, if any.
 
   That is the next-sentence head's, or in a converted model the pooler.

@@ -9,8 +9,8 @@ import tensorflow as tf
 from official_ext.data.progress import Progress
 from official_ext.downstream import finetuned_model
 from official_ext.downstream import sweep_directory
-from official_ext.downstream.json_files import read_json
-from official_ext.downstream.json_files import write_json
+from official_ext.downstream.whole_files import read_json
+from official_ext.downstream.whole_files import write_json
 from official_ext.downstream.packed_examples import static_length
 from official_ext.downstream.predictor import Predictor
 from official_ext.downstream.pretrained import Pretrained
@@ -18,7 +18,7 @@ from official_ext.downstream.sweep_directory import SweepDirectory
 from official_ext.downstream.task_data import TaskData
 from official_ext.downstream.trial import DivergedError
 from official_ext.downstream.trial import Trial
-from official_ext.downstream.trial import TrialSettings
+from official_ext.downstream.trial_settings import TrialSettings
 
 
 class Sweep:
@@ -30,12 +30,11 @@ class Sweep:
   Args:
     data: of the task.
     pretrained: what every trial starts from.
-    trials: in the order in which they are run; they differ in batch size,
-      learning rate and seed only.
+    trials: in the order in which they are run.
     strategy: the devices.
     output_dir: where everything goes, see `SweepDirectory`.
     vocabulary_file: of the checkpoint.
-    facts: what else decides a result, see `SweepDirectory.start`.
+    facts: see `SweepDirectory.start`.
     checkpoint_interval_steps: steps between two checkpoints of a trial.
     warn: called with one line.
   """
@@ -50,14 +49,7 @@ class Sweep:
     self._checkpoint_interval_steps = checkpoint_interval_steps
     self._warn = warn
     self._directory = SweepDirectory(output_dir)
-    shared = dataclasses.asdict(trials[0])
-    for name in ('batch_size', 'learning_rate', 'seed'):
-      del shared[name]
-    self._directory.start({
-        **facts, **shared,
-        'task': data.settings.task, 'files': dict(data.facts),
-        'seq_length': data.settings.seq_length,
-        'checkpoint_sha256': pretrained.sha256})
+    self._directory.start(facts)
     self._length = static_length(
         [data.training, *data.dev.values(), *data.test.values()],
         data.settings.seq_length)

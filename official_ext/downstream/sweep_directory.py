@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from official_ext.downstream.finetuned_model import TASK_FILE
-from official_ext.downstream.json_files import read_json
-from official_ext.downstream.json_files import write_json
+from official_ext.downstream.whole_files import read_json
+from official_ext.downstream.whole_files import write_json
 
 FACTS_FILE = 'finetune.json'
 RESULTS_FILE = 'results.json'
@@ -36,31 +36,40 @@ class SweepDirectory:
   def file(self, *names: str) -> str:
     return os.path.join(self.path, *names)
 
+  def difference(self, facts: Mapping[str, Any]) -> str | None:
+    """In what the results that are there are of other facts; None if in nothing.
+
+    Args:
+      facts: all that decides a trial's result beside its batch size, learning
+        rate and seed: JSON values, by name.
+    """
+    earlier = read_json(self.file(FACTS_FILE))
+    if earlier is None:
+      return None
+    differences = [
+        f'{name} was {_short(earlier.get(name))}, is {_short(facts.get(name))}'
+        for name in sorted(earlier.keys() | facts.keys())
+        if earlier.get(name) != facts.get(name)]
+    if not differences:
+      return None
+    return (f'output_dir {self.path} holds results of another configuration '
+            f'({"; ".join(differences)}); take another --output_dir')
+
   def start(self, facts: Mapping[str, Any]) -> None:
     """Writes what the sweep is, or checks that it is that, and tidies up.
 
     Args:
-      facts: all that decides a trial's result beside the trial's own settings:
-        JSON values, by name.
+      facts: see `difference`.
 
     Raises:
-      ValueError: the directory holds results of other facts; all differences
-        are listed.
+      ValueError: the directory holds results of other facts.
     """
-    path = self.file(FACTS_FILE)
-    earlier = read_json(path)
-    if earlier is None:
+    difference = self.difference(facts)
+    if difference:
+      raise ValueError(difference + '.')
+    if not tf.io.gfile.exists(self.file(FACTS_FILE)):
       tf.io.gfile.makedirs(self.path)
-      write_json(path, facts)
-      return
-    differences = [
-      f'{name} was {_short(earlier.get(name))}, is {_short(facts.get(name))}'
-      for name in sorted(earlier.keys() | facts.keys())
-      if earlier.get(name) != facts.get(name)]
-    if differences:
-      raise ValueError(
-          f'{self.path} holds results of another configuration: '
-          f'{"; ".join(differences)}. Take another --output_dir.')
+      write_json(self.file(FACTS_FILE), facts)
     self._finish_replacement()
 
   def results(self) -> dict[str, Result]:

@@ -20,12 +20,14 @@ class Evaluation:
   Attributes:
     metrics: name to value.
     score: what trials are compared by; the greatest is the best.
-    null_score_threshold: the best one, for tasks that have one.
+    null_score_threshold: for tasks that have one.
+    details: what the task itself makes predictions of.
   """
 
   metrics: Mapping[str, float]
   score: float
   null_score_threshold: float | None = None
+  details: Any = None
 
 
 class TaskData(Protocol):
@@ -36,7 +38,6 @@ class TaskData(Protocol):
     training: what to learn from.
     dev: split to examples whose labels are known.
     test: name of a file of predictions to examples; may be empty.
-    facts: what a resumed sweep has to find again: hashes of the files.
     remarks: lines that the user should see.
   """
 
@@ -44,7 +45,6 @@ class TaskData(Protocol):
   training: PackedExamples
   dev: Mapping[str, PackedExamples]
   test: Mapping[str, PackedExamples]
-  facts: Mapping[str, Any]
   remarks: list[str]
 
   def evaluate(self, outputs: Mapping[str, Outputs]) -> Evaluation:

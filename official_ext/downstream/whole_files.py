@@ -1,4 +1,4 @@
-"""JSON files that are whole, or not there."""
+"""Files that are whole, or not there; local or remote."""
 
 import json
 from typing import Any
@@ -6,12 +6,17 @@ from typing import Any
 import tensorflow as tf
 
 
-def write_json(path: str, content: Any) -> None:
-  """Writes a file, local or remote, and puts it in place at once."""
+def write_text(path: str, text: str) -> None:
+  """Writes a file, and puts it in place at once."""
   partial = path + '.partial'
   with tf.io.gfile.GFile(partial, 'w') as file:
-    file.write(json.dumps(content, indent=2) + '\n')
+    file.write(text)
   tf.io.gfile.rename(partial, path, overwrite=True)
+
+
+def write_json(path: str, content: Any) -> None:
+  """As `write_text`, in JSON."""
+  write_text(path, json.dumps(content, indent=2) + '\n')
 
 
 def read_json(path: str) -> Any:
