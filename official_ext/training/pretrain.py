@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import dataclasses
+import json
 import os
 import sys
 from typing import Any
@@ -16,9 +17,11 @@ from official_ext.data import manifest as manifest_lib
 from official_ext.growth import Architecture
 from official_ext.modeling import build_pretrainer
 from official_ext.schedules import ResolvedStage
+from official_ext.training import checkpoint_seal
 from official_ext.training import init_checkpoint
 from official_ext.training import run_directory
 from official_ext.training import strategy as strategy_lib
+from official_ext.training import workers as workers_lib
 from official_ext.training.checkpoints import RunCheckpoints
 from official_ext.training.checkpoints import read_position
 from official_ext.training.data_mistakes import stage_manifests
@@ -28,9 +31,11 @@ from official_ext.training.profiling import StepProfiler
 from official_ext.training.progressive_growth import ProgressiveGrowth
 from official_ext.training.run_config import PretrainConfig
 from official_ext.training.run_directory import RunDirectory
+from official_ext.training.run_lock import RunLock
 from official_ext.training.run_recorder import RunRecorder
 from official_ext.training.stage_optimizer import StageOptimizer
 from official_ext.training.time_ledger import TimeLedger
+from official_ext.training.workers import Workers
 
 # Sequences by which the parity of a growth is measured.
 _PROBE_SEQUENCES = 4
@@ -44,15 +49,24 @@ class PretrainResult:
     step: steps done.
     metrics: held-out metrics at the end, with `most_frequent_token_accuracy`,
       the accuracy of always guessing the most frequent token.
+    is_chief: whether this process wrote the run directory; the other workers of
+      a run do not.
   """
 
   step: int
   metrics: dict[str, float]
+  is_chief: bool = True
+
+
+class RunStoppedError(RuntimeError):
+  """The run was told to stop, and has saved; the same command goes on."""
 
 
 def pretrain(config: PretrainConfig, *, config_text: str,
              flops_per_step: Callable[[ResolvedStage, int], float],
-             strategy: tf.distribute.Strategy | None = None) -> PretrainResult:
+             strategy: tf.distribute.Strategy | None = None,
+             should_stop: Callable[[], bool] = lambda: False
+             ) -> PretrainResult:
   """Trains through all stages, from the beginning or from where it stopped.
 
   Args:
@@ -61,15 +75,36 @@ def pretrain(config: PretrainConfig, *, config_text: str,
     flops_per_step: (stage, masked tokens a sequence) -> training FLOPs of one
       step.
     strategy: a strategy that exists already; None builds the configured one.
+    should_stop: asked between two steps; once it says so, the run saves and
+      stops.
 
   Returns:
     The held-out figures at the end.
 
   Raises:
     ValueError: the configuration has mistakes, the run directory holds another
-      run, or no checkpoint in it can be read.
+      run or is in use, no checkpoint in it can be read, or `TF_CONFIG` or the
+      other workers do not fit.
+    OSError: a file of the run could not be written.
     NonFiniteLossError: the loss became NaN or infinite.
+    RunStoppedError: `should_stop` said so, on this or on another worker.
+    WorkerLostError: another worker of the run is gone.
   """
+  with workers_lib.join(config.strategy) as workers:
+    if not workers.is_chief:
+      return _pretrain(
+          config, config_text, flops_per_step, strategy, should_stop, workers)
+    # Before any device is taken: the second of two runs on one TPU would end
+    # the first.
+    with RunLock(config.model_dir) as lock:
+      return _pretrain(
+          config, config_text, flops_per_step, strategy, should_stop, workers,
+          before_save=lock.check)
+
+
+def _pretrain(config, config_text, flops_per_step, strategy, should_stop,
+              workers: Workers, before_save: Callable[[], None] = lambda: None
+              ) -> PretrainResult:
   manifest = Manifest.read(config.data_dir)
   _seed(config)
   strategy = strategy or strategy_lib.build_strategy(
@@ -78,21 +113,26 @@ def pretrain(config: PretrainConfig, *, config_text: str,
   config.check(manifest, num_replicas=strategy.num_replicas_in_sync)
   if config.jit_compile:
     strategy_lib.check_jit_compile(strategy)
-  is_chief = strategy_lib.is_chief(strategy)
+  workers.check_same(_facts(config, manifest))
+  workers.start_agreeing()
 
-  directory = RunDirectory(config.model_dir, is_chief=is_chief)
-  directory.start(
-      config_text=config_text, schedule=describe_run(config, manifest),
-      vocabulary_file=os.path.join(
-          config.data_dir, manifest_lib.VOCABULARY_FILE),
-      data_manifest_file=os.path.join(
-          config.data_dir, manifest_lib.MANIFEST_FILE))
+  directory = RunDirectory(config.model_dir, is_chief=workers.is_chief)
   checkpoints = RunCheckpoints(
       directory.file(run_directory.CHECKPOINTS_DIR), max_to_keep=config.max_checkpoints_to_keep,
-      is_chief=is_chief)
-  newest = checkpoints.newest_valid(warn=_warn)
-  step, stage_index = read_position(newest) if newest else (0, 0)
-  directory.forget_after(step if newest else -1)
+      is_chief=workers.is_chief)
+  with workers.chief_first():
+    directory.start(
+        config_text=config_text, schedule=describe_run(config, manifest),
+        vocabulary_file=os.path.join(
+            config.data_dir, manifest_lib.VOCABULARY_FILE),
+        data_manifest_file=os.path.join(
+            config.data_dir, manifest_lib.MANIFEST_FILE))
+    newest = checkpoints.recover(warn=_warn)
+    step, stage_index = read_position(newest) if newest else (0, 0)
+    if not newest:
+      directory.check_begins_anew()
+    directory.forget_after(step if newest else -1)
+  workers.check_same(_found(directory, newest))
 
   data = _StageData(config, manifest, strategy)
   growth = ProgressiveGrowth(
@@ -125,11 +165,20 @@ def pretrain(config: PretrainConfig, *, config_text: str,
 
   evaluate = HeldOutEvaluation(
       model, data.evaluation_batches(), config.eval_steps)
-  ledger = TimeLedger(_last_record(directory).get('spent_seconds'))
-  recorder = _recorder(
-      config, directory, checkpoints, evaluate, ledger,
-      lambda stage: flops_per_step(stage, data.num_predictions(stage)),
-      config_text)
+  past = _past(directory, newest, step)
+  ledger = TimeLedger(past.get('spent_seconds'))
+  recorder = RunRecorder(
+      directory, checkpoints, evaluate, batch_size=config.batch_size,
+      flops_per_step=lambda stage: flops_per_step(
+          stage, data.num_predictions(stage)),
+      log_interval_steps=config.log_interval_steps,
+      checkpoint_interval_steps=config.checkpoint_interval_steps,
+      eval_interval_steps=config.eval_interval_steps,
+      config_text=config_text, ledger=ledger,
+      wall_seconds=past.get('wall_seconds', 0.0),
+      train_flops=past.get('train_flops', 0.0),
+      should_stop=lambda: workers.stop_now(should_stop()),
+      before_save=before_save)
   recorder.watch(model, growth)
   profiler = StepProfiler(
       directory, growth, ledger, num_steps=config.profile_steps,
@@ -138,15 +187,18 @@ def pretrain(config: PretrainConfig, *, config_text: str,
   try:
     if starts_from_source:
       growth.grow_source(model)
-    if step < config.num_steps:
+    if step < config.num_steps and not workers.stopped(should_stop()):
       model.fit(data.training_batches(stage, step),
                 steps_per_epoch=config.num_steps - step, verbose=0,
                 callbacks=[growth, recorder, profiler])
+    if workers.stopped(should_stop()):
+      raise RunStoppedError(_stopped(growth.step, config, recorder, newest))
     metrics = recorder.final_evaluation(data.most_frequent_token_accuracy())
   finally:
     profiler.close()
     recorder.close()
-  return PretrainResult(step=growth.step, metrics=metrics)
+  return PretrainResult(
+      step=growth.step, metrics=metrics, is_chief=workers.is_chief)
 
 
 class _StageData:
@@ -260,6 +312,24 @@ def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
   }
 
 
+def _facts(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
+  """What all workers must have alike; paths may differ from host to host."""
+  fields = {
+      field.name: repr(getattr(config, field.name))
+      for field in dataclasses.fields(config)
+      if not field.name.endswith(('_dir', '_dirs', '_checkpoint'))}
+  return fields | workers_lib.software() | {
+      'data': json.dumps(describe_run(config, manifest)['data'])}
+
+
+def _found(directory: RunDirectory, newest: str | None) -> dict[str, Any]:
+  """What all workers must find in the run directory, which they share."""
+  return {
+      'model_dir has a schedule.json': tf.io.gfile.exists(
+          directory.file(run_directory.SCHEDULE_FILE)),
+      'newest checkpoint in model_dir': newest and os.path.basename(newest)}
+
+
 def _seed(config: PretrainConfig) -> None:
   tf_keras.mixed_precision.set_global_policy(config.precision)
   tf_keras.utils.set_random_seed(config.seed)
@@ -267,23 +337,28 @@ def _seed(config: PretrainConfig) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _last_record(directory: RunDirectory) -> dict[str, Any]:
-  earlier = directory.records(run_directory.METRICS_FILE)
-  return earlier[-1] if earlier else {}
+def _past(directory: RunDirectory, newest: str | None, step: int
+          ) -> dict[str, Any]:
+  """What earlier sessions took, up to the step of the newest checkpoint.
+
+  By the line of metrics that has it, or by the seal of the checkpoint, if that
+  was saved later.
+  """
+  lines = [record for record in directory.records(run_directory.METRICS_FILE)
+           if record['step'] <= step]
+  past = dict(lines[-1]) if lines else {}
+  sealed = checkpoint_seal.read_progress(newest) if newest else {}
+  if sealed.get('wall_seconds', 0.0) > past.get('wall_seconds', 0.0):
+    past |= sealed
+  return past
 
 
-def _recorder(config, directory, checkpoints, evaluate, ledger, flops_per_step,
-              config_text) -> RunRecorder:
-  last = _last_record(directory)
-  return RunRecorder(
-      directory, checkpoints, evaluate, batch_size=config.batch_size,
-      flops_per_step=flops_per_step,
-      log_interval_steps=config.log_interval_steps,
-      checkpoint_interval_steps=config.checkpoint_interval_steps,
-      eval_interval_steps=config.eval_interval_steps,
-      config_text=config_text, ledger=ledger,
-      wall_seconds=last.get('wall_seconds', 0.0),
-      train_flops=last.get('train_flops', 0.0))
+def _stopped(step: int, config: PretrainConfig, recorder: RunRecorder,
+             newest: str | None) -> str:
+  path = recorder.saved_path or newest
+  saved = f'{path} is saved' if path else 'nothing was to be saved yet'
+  return (f'stopped after step {step} of {config.num_steps}; {saved}, and the '
+          'same command goes on from there.')
 
 
 def _say(line: str) -> None:

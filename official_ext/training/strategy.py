@@ -1,7 +1,10 @@
 """From the name of a strategy to the `tf.distribute` object."""
 
+import signal
+
 import tensorflow as tf
 
+from official_ext.mistakes import one_line
 from official_ext.training.config_fields import CHOICES
 
 STRATEGIES = CHOICES['strategy']
@@ -21,30 +24,19 @@ def build_strategy(name: str, *, tpu: str = '', num_replicas: int | None = None
     wrapped.
 
   Raises:
-    ValueError: the name is unknown or there are too few devices.
+    ValueError: the name is unknown, there are too few devices, or the TPU
+      cannot be reached.
   """
   if name == 'one_device':
     return tf.distribute.get_strategy()
   if name == 'mirrored':
     return tf.distribute.MirroredStrategy(_mirrored_devices(num_replicas))
   if name == 'multi_worker':
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    return _multi_worker()
   if name == 'tpu':
-    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
-    tf.config.experimental_connect_to_cluster(resolver)
-    tf.tpu.experimental.initialize_tpu_system(resolver)
-    return tf.distribute.TPUStrategy(resolver)
+    return _tpu(tpu)
   raise ValueError(
       f'strategy is {name!r}; expected one of {", ".join(STRATEGIES)}.')
-
-
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-  """Whether this process writes the files of the run."""
-  resolver = strategy.cluster_resolver
-  if resolver is None or not getattr(resolver, 'task_type', None):
-    return True
-  return (resolver.task_type == 'chief'
-          or (resolver.task_type == 'worker' and resolver.task_id == 0))
 
 
 def check_jit_compile(strategy: tf.distribute.Strategy) -> None:
@@ -53,12 +45,33 @@ def check_jit_compile(strategy: tf.distribute.Strategy) -> None:
   Raises:
     ValueError: the replicas are logical CPUs, of which XLA uses the first only.
   """
-  devices = strategy.extended.worker_devices
-  if len(devices) > 1 and 'CPU' in devices[0]:
+  num_replicas = strategy.num_replicas_in_sync
+  if num_replicas > 1 and 'CPU' in strategy.extended.worker_devices[0]:
     raise ValueError(
-        f'jit_compile is True, but the {len(devices)} replicas are CPUs, of '
+        f'jit_compile is True, but the {num_replicas} replicas are CPUs, of '
         'which XLA uses only the first; set jit_compile = False or '
         "strategy = 'one_device'.")
+
+
+def _multi_worker() -> tf.distribute.Strategy:
+  handler = signal.getsignal(signal.SIGTERM)
+  strategy = tf.distribute.MultiWorkerMirroredStrategy()
+  # TensorFlow has taken the signal for itself, and swallows it.
+  signal.signal(signal.SIGTERM, handler)
+  return strategy
+
+
+def _tpu(name: str) -> tf.distribute.Strategy:
+  try:
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+    tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
+  # The resolver asks a web service, whose errors are of many types.
+  except Exception as error:
+    raise ValueError(
+        f'the TPU {name!r} cannot be used ({one_line(error)}); '
+        '`python -m official_ext.doctor --tpu` looks for the reason.') from error
 
 
 def _split_cpu(num_devices: int) -> None:
