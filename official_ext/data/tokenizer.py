@@ -1,6 +1,6 @@
 """The tokenizer as a graph, for the SavedModel; `Encoder` is its twin."""
 
-from typing import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -16,13 +16,21 @@ class Tokenizer(tf.Module):
   the pieces of "[", "mask" and "]". `tokenize_with_masks` is the one door
   through which a mask comes in.
 
+  Args:
+    vocabulary: pieces in the order of their ids, the special ones among them.
+    lower_case: whether to lower-case and strip accents.
+    pieces_of: from strings, dense or ragged, to the int32 ids of their pieces,
+      with one more axis; None is the fast tokenizer. Another one has to give
+      the same pieces.
+
   Attributes:
     vocabulary: the pieces; a piece's index is its id.
     lower_case: whether text is lower-cased and stripped of accents.
     pad_id, unk_id, cls_id, sep_id, mask_id: ids of the special tokens.
   """
 
-  def __init__(self, vocabulary: Sequence[str], *, lower_case: bool = True):
+  def __init__(self, vocabulary: Sequence[str], *, lower_case: bool = True,
+               pieces_of: Callable[..., tf.RaggedTensor] | None = None):
     super().__init__(name='tokenizer')
     check_vocabulary(vocabulary)
     self.vocabulary = tuple(vocabulary)
@@ -33,8 +41,8 @@ class Tokenizer(tf.Module):
     self.cls_id = index['[CLS]']
     self.sep_id = index['[SEP]']
     self.mask_id = index['[MASK]']
-    self._tokenizer = partial_tensorflow.fast_bert_tokenizer(
-        vocabulary, lower_case)
+    self._pieces_of = pieces_of or partial_tensorflow.fast_bert_tokenizer(
+        vocabulary, lower_case).tokenize
 
   def __call__(self, texts) -> tf.RaggedTensor:
     """Pieces of each text.
@@ -45,7 +53,7 @@ class Tokenizer(tf.Module):
     Returns:
       int32 [batch, (tokens)], without special tokens.
     """
-    return self._tokenizer.tokenize(texts)
+    return self._pieces_of(texts)
 
   def tokenize_with_masks(self, texts) -> tf.RaggedTensor:
     """As calling it, but each "[MASK]" in a text becomes the mask's id.
@@ -57,7 +65,7 @@ class Tokenizer(tf.Module):
       int32 [batch, (tokens)].
     """
     parts = tf.strings.split(texts, '[MASK]')  # [batch, (parts)]
-    tokens = self._tokenizer.tokenize(parts)  # [batch, (parts), (tokens)]
+    tokens = self._pieces_of(parts)  # [batch, (parts), (tokens)]
     masks = parts.with_values(tf.RaggedTensor.from_tensor(
         tf.fill([tf.size(parts.flat_values), 1], self.mask_id)))
     joined = tf.concat([tokens, masks], axis=2).merge_dims(1, 2)
