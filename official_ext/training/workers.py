@@ -12,12 +12,10 @@ import tensorflow as tf
 from official_ext.mistakes import one_line
 from official_ext.mistakes import raise_if_any
 from official_ext.training import coordination
+from official_ext.training import worker_watch
 from official_ext.training.cluster import Cluster
 from official_ext.training.cluster import read_cluster
 from official_ext.training.stop_agreement import StopAgreement
-from official_ext.training.worker_watch import lost_message
-from official_ext.training.worker_watch import WORKER_LOST_EXIT_CODE
-from official_ext.training.worker_watch import WorkerWatch
 
 # How long the watch may take to find out whose loss an error comes from.
 _WATCH_SECONDS = 20.0
@@ -40,7 +38,7 @@ class WorkerLostError(RuntimeError):
     exit_code: of a command that ends with it.
   """
 
-  exit_code = WORKER_LOST_EXIT_CODE
+  exit_code = worker_watch.WORKER_LOST_EXIT_CODE
 
 
 class Workers:
@@ -178,23 +176,30 @@ def join(strategy: str) -> Iterator[Workers]:
     yield workers
     return
   _check_port(cluster)
-  watch = WorkerWatch(cluster)
+  watch = worker_watch.WorkerWatch(cluster)
   watch.start()
   try:
     yield workers
     workers.part()
-  except _ERRORS_OF_OTHERS as error:
-    line = watch.wait_for_loss(_WATCH_SECONDS)
-    if line is None:
+  except BaseException as error:
+    if not _comes_from_others(error):
       watch.stop()
-      line = lost_message(
-          'another worker failed or was started again', one_line(error))
-    # A watch that has seen it goes on: it ends a process that hangs.
+      raise
+    line = watch.wait_for_loss(_WATCH_SECONDS) or worker_watch.lost_message(
+        'another worker failed or was started again', one_line(error))
+    worker_watch.leave_without_waiting()
+    # The watch goes on, and ends a process that hangs.
     raise WorkerLostError(line) from error
-  except BaseException:
-    watch.stop()
-    raise
   watch.stop()
+
+
+def _comes_from_others(error: BaseException | None) -> bool:
+  """Whether an error, or what it was raised from, is a failed collective."""
+  while error is not None:
+    if isinstance(error, _ERRORS_OF_OTHERS):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
 
 
 def software() -> dict[str, str]:
