@@ -5,9 +5,11 @@ _ROOMS = [
     "analysis",
     "data",
     "export",
+    "fuzz",
     "growth",
     "modeling",
     "schedules",
+    "tpu_scripts",
     "training",
 ]
 
