@@ -7,9 +7,9 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from official_ext.data.reader import file_sha256
-from official_ext.data.reader import is_remote
-from official_ext.data.reader import read_bytes
+from official_ext.data.stored_file import file_sha256
+from official_ext.data.stored_file import is_remote
+from official_ext.data.stored_file import read_bytes
 from official_ext.downstream.file_mistakes import FileMistakes
 from official_ext.downstream.finetuned_model import REGRESSION
 from official_ext.downstream.glue_tasks import GlueTask

@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_ext.data.reader import read_bytes
+from official_ext.data.stored_file import read_bytes
 from official_ext.downstream.file_mistakes import FileMistakes
 
 _VERSIONS = {'squad11': '1.1', 'squad20': '2.0'}
