@@ -51,9 +51,13 @@ def named_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
   return names
 
 
-def _bert_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
-  encoder = model.encoder_network
-  names = {
+def encoder_variables(encoder: tf_keras.Model) -> dict[str, tf.Variable]:
+  """Canonical names of a BERT encoder's variables, its pooler's included.
+
+  Args:
+    encoder: a built `BertEncoderV2`.
+  """
+  return {
       'embeddings/word': encoder._embedding_layer.embeddings,
       'embeddings/position':
           encoder._position_embedding_layer._position_embeddings,
@@ -61,6 +65,12 @@ def _bert_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
       **_norm('embeddings/norm', encoder._embedding_norm_layer),
       **_blocks(encoder.transformer_layers),
       **_dense('pooler', encoder.pooler_layer),
+  }
+
+
+def _bert_variables(model: tf_keras.Model) -> dict[str, tf.Variable]:
+  names = {
+      **encoder_variables(model.encoder_network),
       **_dense('masked_lm/dense', model.masked_lm.dense),
       **_norm('masked_lm/norm', model.masked_lm.layer_norm),
       'masked_lm/output_bias': model.masked_lm.bias,
