@@ -29,8 +29,9 @@ _PROBE_TIMEOUT_SECONDS = 5.0
 _PROBES_TO_BELIEVE = 3
 # What the program gets to end by itself before it is ended.
 _GRACE_SECONDS = 20.0
-_FIRST_REMINDER_SECONDS = 10.0
-_REMINDER_INTERVAL_SECONDS = 60.0
+_REMINDER_SECONDS = 10.0
+# Each reminder is this many times as late as the one before.
+_REMINDER_GROWTH = 3.0
 
 
 class WorkerWatch:
@@ -45,23 +46,32 @@ class WorkerWatch:
     cluster: the workers.
     probe_interval_seconds: between two looks at all of them.
     grace_seconds: see above.
+    reminder_seconds: after which time it is first said who is waited for.
     say: is given each line for the user.
-    end_process: is given the exit code; must not return.
+    end_process: is given the exit code.
+    answers: whether somebody listens at an address.
+
+  Attributes:
+    seen: the workers that have been there.
   """
 
   def __init__(self, cluster: Cluster, *,
                probe_interval_seconds: float = _PROBE_INTERVAL_SECONDS,
                grace_seconds: float = _GRACE_SECONDS,
+               reminder_seconds: float = _REMINDER_SECONDS,
                say: Callable[[str], None] | None = None,
-               end_process: Callable[[int], None] = os._exit):
+               end_process: Callable[[int], None] = os._exit,
+               answers: Callable[[str], bool] | None = None):
     self._cluster = cluster
     self._probe_interval_seconds = probe_interval_seconds
     self._grace_seconds = grace_seconds
+    self._reminder_seconds = reminder_seconds
     self._say = say or _say
     self._end_process = end_process
+    self._answers = answers or _answers
     self._others = [index for index in range(len(cluster.addresses))
                     if index != cluster.index]
-    self._seen = set()
+    self.seen = set()
     self._lost = None
     self._is_lost = threading.Event()
     self._is_told = threading.Event()
@@ -94,22 +104,22 @@ class WorkerWatch:
         f'{self._cluster.name(index)} is gone', 'its own output says why')
 
   def _run(self) -> None:
-    begin, next_reminder = time.monotonic(), _FIRST_REMINDER_SECONDS
+    begin, next_reminder = time.monotonic(), self._reminder_seconds
     misses = dict.fromkeys(self._others, 0)
     while not self._should_stop.wait(self._probe_interval_seconds):
       for index in self._others:
-        if _answers(self._cluster.addresses[index]):
+        if self._answers(self._cluster.addresses[index]):
           misses[index] = 0
-          self._seen.add(index)
-        elif index in self._seen:
+          self.seen.add(index)
+        elif index in self.seen:
           misses[index] += 1
           if misses[index] >= _PROBES_TO_BELIEVE:
             self._lose(index)
             return
-      missing = [index for index in self._others if index not in self._seen]
+      missing = [index for index in self._others if index not in self.seen]
       waited = time.monotonic() - begin
       if missing and waited > next_reminder:
-        next_reminder = waited + _REMINDER_INTERVAL_SECONDS
+        next_reminder = waited * _REMINDER_GROWTH
         self._say(
             f'waiting for {", ".join(map(self._cluster.name, missing))}; start '
             'the same command there')

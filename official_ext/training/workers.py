@@ -22,12 +22,13 @@ _WATCH_SECONDS = 20.0
 # After the work is done nobody waits for long.
 _FAREWELL_SECONDS = 30.0
 _READ_SECONDS = 5.0
-# What a worker that is gone, or was started again, makes of an operation.
+# What a worker that is gone, or was started again, makes of an operation that
+# takes all of them.
 _ERRORS_OF_OTHERS = (
     tf.errors.UnavailableError, tf.errors.AbortedError,
     tf.errors.CancelledError, tf.errors.InternalError,
-    tf.errors.DeadlineExceededError, tf.errors.FailedPreconditionError,
-    tf.errors.UnknownError)
+    tf.errors.DeadlineExceededError)
+_ABORTED = 'Collective ops is aborted'
 _PACKAGES = ('tensorflow', 'tf-keras', 'tf-models-official', 'numpy')
 
 
@@ -182,24 +183,25 @@ def join(strategy: str) -> Iterator[Workers]:
     yield workers
     workers.part()
   except BaseException as error:
-    if not _comes_from_others(error):
+    failed = _failed_operation(error)
+    line = failed and watch.wait_for_loss(_WATCH_SECONDS)
+    if not line and _ABORTED in str(failed):
+      line = worker_watch.lost_message(
+          'another worker failed or was started again', one_line(failed))
+    if not line:
       watch.stop()
       raise
-    line = watch.wait_for_loss(_WATCH_SECONDS) or worker_watch.lost_message(
-        'another worker failed or was started again', one_line(error))
     worker_watch.leave_without_waiting()
     # The watch goes on, and ends a process that hangs.
     raise WorkerLostError(line) from error
   watch.stop()
 
 
-def _comes_from_others(error: BaseException | None) -> bool:
-  """Whether an error, or what it was raised from, is a failed collective."""
-  while error is not None:
-    if isinstance(error, _ERRORS_OF_OTHERS):
-      return True
+def _failed_operation(error: BaseException | None) -> Exception | None:
+  """What of an error, or of what it was raised from, others may have caused."""
+  while error is not None and not isinstance(error, _ERRORS_OF_OTHERS):
     error = error.__cause__ or error.__context__
-  return False
+  return error
 
 
 def software() -> dict[str, str]:
