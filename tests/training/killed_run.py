@@ -1,20 +1,24 @@
-"""Runs `pretrain` in a process that kills itself at a given moment.
+"""Runs `pretrain` in a process that is ended at a given moment.
 
-Usage: killed_run.py TMP_PATH RUN_NAME MOMENT STEP
-MOMENT is 'step' (after a step's execution), 'growing' (between the evaluation
-before a growth and the growth itself), 'saving' (while a checkpoint is being
-written) or 'never'.
+A moment is 'step' (killed after a step's execution), 'growing' (killed between
+the evaluation before a growth and the growth itself), 'saving' (killed when a
+checkpoint's files are there but not its seal), 'told' (SIGTERM after a step's
+execution) or 'never'.
 """
 
 import os
 import signal
 import sys
+import time
 
+from official_ext.command import STOPPED_EXIT_CODE
 from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import Stage
+from official_ext.training import checkpoint_seal
 from official_ext.training import run_recorder
-from official_ext.training.checkpoints import RunCheckpoints
 from official_ext.training.pretrain import pretrain
+from official_ext.training.pretrain import RunStoppedError
+from official_ext.training.stop_signals import StopSignals
 from tests.training import tiny_run
 
 SCHEDULE = GrowthSchedule((
@@ -23,43 +27,57 @@ SCHEDULE = GrowthSchedule((
     Stage('full', steps=5)))
 
 
-def kill_when(moment: str, step: int) -> None:
-  """Replaces one method by one that kills the process first, or half way."""
-  def dying(original, position, after):
-    def method(self, *args, **kwargs):
-      due = position(self, *args, **kwargs) == step
-      if due and not after:
-        os.kill(os.getpid(), signal.SIGKILL)
-      result = original(self, *args, **kwargs)
-      if due:
-        os.kill(os.getpid(), signal.SIGKILL)
-      return result
-    return method
+def _end_at(owner, name: str, step: int, step_of, end, after=False) -> None:
+  """Replaces a function by one that ends the process at a step."""
+  original = getattr(owner, name)
+
+  def function(*args, **kwargs):
+    due = step_of(*args, **kwargs) == step
+    if due and not after:
+      end()
+    result = original(*args, **kwargs)
+    if due and after:
+      end()
+    return result
+
+  setattr(owner, name, function)
+
+
+def _end_when(moment: str, step: int, signals: StopSignals) -> None:
+  def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+  def tell():
+    os.kill(os.getpid(), signal.SIGTERM)
+    while not signals.requested:
+      time.sleep(0.01)
 
   recorder = run_recorder.RunRecorder
-  if moment == 'step':
-    recorder.on_train_batch_end = dying(
-        recorder.on_train_batch_end,
-        lambda self, *args, **kwargs: self._growth.step, after=False)
+  if moment in ('step', 'told'):
+    _end_at(recorder, 'on_train_batch_end', step,
+            lambda self, *args, **kwargs: self._growth.step,
+            kill if moment == 'step' else tell)
   elif moment == 'growing':
-    recorder.before_growth = dying(
-        recorder.before_growth, lambda self, step: step, after=True)
+    _end_at(recorder, 'before_growth', step, lambda self, step: step, kill,
+            after=True)
   elif moment == 'saving':
-    RunCheckpoints.save = dying(
-        RunCheckpoints.save,
-        lambda self, model, step, stage_index: step, after=False)
+    _end_at(checkpoint_seal, 'write_seal', step,
+            lambda prefix, progress: int(prefix.rsplit('-', 1)[1]), kill)
 
 
-def main(tmp_path: str, run_name: str, moment: str, step: str) -> None:
-  kill_when(moment, int(step))
+def run(tmp_path: str, run_name: str, moment: str, step: int) -> None:
+  """As the command does it, with its exit code."""
   config = tiny_run.config(
       tmp_path, num_steps=12, schedule=SCHEDULE,
       architecture=tiny_run.ARCHITECTURE.replace(num_layers=2),
       model_dir=os.path.join(tmp_path, run_name),
       log_interval_steps=2, checkpoint_interval_steps=2,
       optimizer_growth='transfer')
-  pretrain(config, config_text='', flops_per_step=lambda *_: 1.0)
-
-
-if __name__ == '__main__':
-  main(*sys.argv[1:])
+  with StopSignals() as signals:
+    _end_when(moment, step, signals)
+    try:
+      pretrain(config, config_text='', flops_per_step=lambda *_: 1.0,
+               should_stop=lambda: signals.requested)
+    except RunStoppedError as stopped:
+      print(stopped, file=sys.stderr)
+      sys.exit(STOPPED_EXIT_CODE)
