@@ -100,14 +100,3 @@ def test_a_model_that_always_says_the_same_scores_0(name):
   found = glue_metrics.split_metrics(task, 'dev', labels, logits)
   assert [found[metric] for metric in task.metrics if metric != 'accuracy'] == (
       [0.0] * (2 if name == 'stsb' else 1))
-
-
-def test_the_papers_average_comes_out_of_its_columns():
-  # CompoundGrow, table 3, BERT base: GLUE is 78.3.
-  from official_ext.downstream.score_table import glue_average
-  columns = {
-      'cola': {'m': 52.1}, 'sst2': {'a': 93.5}, 'mrpc': {'f': 88.9, 'a': 84.8},
-      'stsb': {'p': 87.1, 's': 85.8}, 'qqp': {'f': 71.2, 'a': 89.2},
-      'mnli': {'m': 84.6, 'mm': 83.4}, 'qnli': {'a': 90.5}, 'rte': {'a': 66.4},
-      'wnli': {'a': 65.1}}
-  assert round(glue_average(columns), 1) == 78.3
