@@ -17,7 +17,9 @@ from official_ext.mistakes import ConfigurationError
 from official_ext.schedules import compound_grow
 from official_ext.training.run_config import PretrainConfig
 
-FILES = gin_source.packaged_files()
+# Those of a run; tests/finetune_test.py has those of a fine-tuning.
+FILES = [name for name in gin_source.packaged_files()
+         if not name.startswith('finetune/')]
 
 # What has to come beside a file for a whole run.
 COMPANIONS = {

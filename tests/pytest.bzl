@@ -4,6 +4,7 @@
 _ROOMS = [
     "analysis",
     "data",
+    "downstream",
     "export",
     "fuzz",
     "growth",

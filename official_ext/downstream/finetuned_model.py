@@ -14,7 +14,7 @@ import os
 from official.nlp.modeling import models
 import tensorflow as tf, tf_keras
 
-from official_ext.downstream.whole_files import write_json
+from official_ext.downstream.json_files import write_json
 from official_ext.growth.architecture import Architecture
 from official_ext.mistakes import one_line
 from official_ext.modeling import checkpoint_source

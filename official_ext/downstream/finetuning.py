@@ -24,9 +24,10 @@ from official_ext.downstream.sweep import Sweep
 from official_ext.downstream.sweep_directory import FINETUNED_DIR
 from official_ext.downstream.sweep_directory import SweepDirectory
 from official_ext.downstream.task_data import TaskData
-from official_ext.downstream.whole_files import write_text
 from official_ext.mistakes import one_line
 from official_ext.mistakes import raise_if_any
+from official_ext.training.durable_files import write_whole
+from official_ext.training.run_lock import RunLock
 from official_ext.training.strategy import build_strategy
 
 CHECKPOINT, BASELINE = 'checkpoint', 'baseline'
@@ -67,6 +68,7 @@ def finetune(config: FinetuneConfig, *, say: Callable[[str], None],
   Raises:
     ConfigurationError: something is wrong with the configuration, the files or
       the checkpoints; everything is listed, and no device has been taken.
+    RunLockedError: another process is at work in the output directory.
   """
   jobs = _examine(
       config, config.mistakes() if mistakes is None else list(mistakes))
@@ -77,6 +79,14 @@ def finetune(config: FinetuneConfig, *, say: Callable[[str], None],
       config.strategy, tpu=config.tpu, num_replicas=config.num_replicas)
   # Only now is it known how many replicas there are.
   raise_if_any(config.replica_mistakes(strategy.num_replicas_in_sync))
+  with RunLock(config.output_dir, say=say):
+    return _run(config, jobs, strategy, config_text, say)
+
+
+def _run(config: FinetuneConfig, jobs: Sequence['_Job'],
+         strategy: tf.distribute.Strategy, config_text: str,
+         say: Callable[[str], None]) -> Summaries:
+  """Runs the sweeps one after the other."""
   summaries = {}
   for job in jobs:
     data = job.load()
@@ -88,7 +98,7 @@ def finetune(config: FinetuneConfig, *, say: Callable[[str], None],
         facts=job.facts,
         checkpoint_interval_steps=config.checkpoint_interval_steps,
         warn=lambda line: say(f'warning: {line}'))
-    write_text(os.path.join(job.output_dir, CONFIG_FILE), config_text)
+    write_whole(os.path.join(job.output_dir, CONFIG_FILE), config_text)
     summaries.setdefault(job.model, {})[job.task] = {
         **sweep.run(),
         'finetuned': os.path.join(job.output_dir, FINETUNED_DIR)}

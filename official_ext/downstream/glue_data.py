@@ -18,7 +18,7 @@ from official_ext.downstream.glue_tasks import MIN_SCORE
 from official_ext.downstream.packed_examples import PackedExamples
 from official_ext.downstream.task_data import Evaluation
 from official_ext.downstream.text_features import pack_texts
-from official_ext.downstream.whole_files import write_text
+from official_ext.training.durable_files import write_whole
 
 # The name of Model Garden's sentence-prediction task.
 LABELS = 'label_ids'
@@ -68,7 +68,7 @@ class GlueData:
       lines = ['index\tprediction']
       lines += [f'{index}\t{prediction}' for index, prediction in zip(
           self._indices[name], submitted(self._task, outputs[name]))]
-      write_text(os.path.join(directory, name), '\n'.join(lines) + '\n')
+      write_whole(os.path.join(directory, name), '\n'.join(lines) + '\n')
     return list(self.test)
 
 

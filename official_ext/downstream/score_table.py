@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from official_ext.downstream.glue_tasks import GLUE_TASKS
-from official_ext.downstream.whole_files import write_json
-from official_ext.downstream.whole_files import write_text
+from official_ext.downstream.json_files import write_json
+from official_ext.training.durable_files import write_whole
 
 _SQUAD_TITLES = {'squad11': 'SQuAD 1.1 EM/F1', 'squad20': 'SQuAD 2.0 EM/F1'}
 _SQUAD_METRICS = ('exact_match', 'f1')
@@ -60,7 +60,7 @@ class ScoreTable:
     """Writes `path`.json and `path`.md; yields their names."""
     write_json(path + '.json', self.json())
     yield path + '.json'
-    write_text(path + '.md', self.markdown())
+    write_whole(path + '.md', self.markdown())
     yield path + '.md'
 
 

@@ -9,7 +9,7 @@ from official_ext.data.tokenizer import Tokenizer
 from official_ext.downstream import squad_answers
 from official_ext.downstream.finetuned_model import FinetunedTask
 from official_ext.downstream.finetuned_model import QUESTION_ANSWERING
-from official_ext.downstream.whole_files import write_json
+from official_ext.downstream.json_files import write_json
 from official_ext.downstream.packed_examples import PackedExamples
 from official_ext.downstream.squad_features import pack_windows
 from official_ext.downstream.squad_files import SquadFiles

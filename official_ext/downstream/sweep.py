@@ -9,8 +9,8 @@ import tensorflow as tf
 from official_ext.data.progress import Progress
 from official_ext.downstream import finetuned_model
 from official_ext.downstream import sweep_directory
-from official_ext.downstream.whole_files import read_json
-from official_ext.downstream.whole_files import write_json
+from official_ext.downstream.json_files import read_json
+from official_ext.downstream.json_files import write_json
 from official_ext.downstream.packed_examples import static_length
 from official_ext.downstream.predictor import Predictor
 from official_ext.downstream.pretrained import Pretrained

@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 from official_ext.downstream.finetuned_model import TASK_FILE
-from official_ext.downstream.whole_files import read_json
-from official_ext.downstream.whole_files import write_json
+from official_ext.downstream.json_files import read_json
+from official_ext.downstream.json_files import write_json
 
 FACTS_FILE = 'finetune.json'
 RESULTS_FILE = 'results.json'

@@ -57,7 +57,7 @@ def padded_inputs(words: tf.RaggedTensor, types: tf.RaggedTensor,
     types: as long as `words`.
     length: tokens a row.
   """
-  shape = [None, length]
+  shape = [None, length] if isinstance(length, int) else tf.stack([-1, length])
   return {'input_word_ids': words.to_tensor(0, shape=shape),
           'input_mask': tf.ones_like(words).to_tensor(0, shape=shape),
           'input_type_ids': types.to_tensor(0, shape=shape)}

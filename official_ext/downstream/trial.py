@@ -18,6 +18,7 @@ from official_ext.downstream.pretrained import Pretrained
 from official_ext.downstream.trial_settings import TrialSettings
 from official_ext.modeling import dropout_state
 from official_ext.training.checkpoints import find_damage
+from official_ext.training.durable_files import naming_what_failed
 from official_ext.training.stage_optimizer import StageOptimizer
 
 # Between two looks at the loss.
@@ -92,6 +93,7 @@ class Trial:
 
     Raises:
       DivergedError: the loss is no finite number any more.
+      OSError: a checkpoint could not be written.
     """
     manager = tf.train.CheckpointManager(
         self._checkpoint, directory, max_to_keep=2)
@@ -115,7 +117,10 @@ class Trial:
               f'{self._settings.name}: the loss is {loss} at step {step}; use a '
               'lower learning rate')
         advance(step)
-      manager.save(checkpoint_number=step)
+      with naming_what_failed(
+          directory, 'the checkpoint before it is whole; make room, and give the '
+          'same command again.'):
+        manager.save(checkpoint_number=step)
     return loss
 
   def _restore(self, manager: tf.train.CheckpointManager,

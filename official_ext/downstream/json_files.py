@@ -1,22 +1,16 @@
-"""Files that are whole, or not there; local or remote."""
+"""JSON files that are whole, or not there; local or remote."""
 
 import json
 from typing import Any
 
 import tensorflow as tf
 
-
-def write_text(path: str, text: str) -> None:
-  """Writes a file, and puts it in place at once."""
-  partial = path + '.partial'
-  with tf.io.gfile.GFile(partial, 'w') as file:
-    file.write(text)
-  tf.io.gfile.rename(partial, path, overwrite=True)
+from official_ext.training.durable_files import write_whole
 
 
 def write_json(path: str, content: Any) -> None:
-  """As `write_text`, in JSON."""
-  write_text(path, json.dumps(content, indent=2) + '\n')
+  """Writes a file, and puts it in place at once."""
+  write_whole(path, json.dumps(content, indent=2) + '\n')
 
 
 def read_json(path: str) -> Any:
