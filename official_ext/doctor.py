@@ -51,6 +51,9 @@ MODULES = {
     'gin-config': 'gin',
 }
 
+# What the TPU compiler was tried with; pyproject.toml says the same.
+PREFLIGHT = {'jax': '0.10.2', 'libtpu': '0.0.51'}
+
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
@@ -159,6 +162,7 @@ def examine(
         'devices', WARN, 'not examined: tensorflow cannot be imported',
         'mend tensorflow first'))
   findings.append(_tpu_wheel(probes, tpu))
+  findings.append(_tpu_preflight(probes))
   findings.append(_keras(probes, imports))
   findings.append(_write_access(probes, model_dir))
   findings += _gin(probes, gin_files, gin_params, tpu)
@@ -268,6 +272,23 @@ def _tpu_wheel(probes: Probes, tpu: str | None) -> Finding:
         'their files, those installed last are used',
         f'pip install --force-reinstall --no-deps "tensorflow-tpu~={least}.0"')
   return Finding(subject, OK, f'tensorflow-tpu {wheel}, libtpu {libtpu}')
+
+
+def _tpu_preflight(probes: Probes) -> Finding:
+  """The extra that compiles for TPUs; a run needs it nowhere."""
+  subject = 'TPU preflight'
+  install = "pip install 'official-ext[tpu-preflight]'"
+  found = {name: probes.package_version(name) for name in PREFLIGHT}
+  missing = [name for name, version in found.items() if version is None]
+  if missing:
+    return Finding(
+        subject, OK, f'no {" and no ".join(missing)}; `plan --tpu_topology` then '
+        'goes by FLOPs', install)
+  text = ', '.join(f'{name} {version}' for name, version in found.items())
+  if found != PREFLIGHT:
+    tried = ', '.join(f'{name} {version}' for name, version in PREFLIGHT.items())
+    return Finding(subject, WARN, f'{text}; tried with {tried}', install)
+  return Finding(subject, OK, text)
 
 
 def _keras(probes: Probes, imports: Mapping[str, Exception | None]) -> Finding:

@@ -44,36 +44,80 @@ _CACHE_DIR = flags.DEFINE_string(
 _TPU_PYTHON = flags.DEFINE_string(
     'tpu_python', None, 'Python of an environment with jax and libtpu, if that '
     'is another one; $OFFICIAL_EXT_TPU_PYTHON too says it.')
+_EXECUTE = flags.DEFINE_bool(
+    'execute', False, 'Also execute the same programs on a GPU or TPU of this '
+    'machine, through JAX, and show how long they take. Where JAX finds none, a '
+    'line says so.')
+_WRITE_STABLEHLO = flags.DEFINE_string(
+    'write_stablehlo', None, 'New directory for the programs of the plan and its '
+    'baseline; `python -m official_ext.analysis.preflight.execute` times them on '
+    'another machine, which needs jax and NumPy only.')
 _JSON = flags.DEFINE_bool('json', False, 'Print JSON for machines.')
 
 
 def main() -> None:
   """Plans, and prints."""
   # Imported here so that --help comes at once.
+  import pathlib
+  import tempfile
+
   from official_ext import configuration
   from official_ext.analysis import cost_plan
   from official_ext.analysis import cost_table
   from official_ext.analysis.accelerators import Topology
+  from official_ext.analysis.preflight import execute
+  from official_ext.analysis.preflight import stablehlo_folder
 
   topology = _TPU_TOPOLOGY.value and Topology.parse(_TPU_TOPOLOGY.value)
+  if _WRITE_STABLEHLO.value:
+    stablehlo_folder.check_directory(pathlib.Path(_WRITE_STABLEHLO.value))
   compiler = _compiler() if topology and _PREFLIGHT.value else None
 
   def plan_of(gin_files, gin_params=()):
     config, _ = configuration.load_config(
         gin_files, gin_params, require_directories=False)
-    return cost_plan.make_plan(
+    return config, cost_plan.make_plan(
         config, num_cores=_NUM_CORES.value, topology=topology or None,
         utilization=_UTILIZATION.value, compiler=compiler)
 
-  plan = plan_of(_GIN_FILE.value, _GIN_PARAMS.value)
-  baseline = (plan_of(_BASELINE_GIN_FILE.value) if _BASELINE_GIN_FILE.value
-              else cost_plan.full_model_plan(plan))
+  config, plan = plan_of(_GIN_FILE.value, _GIN_PARAMS.value)
+  baseline_config, baseline = (
+      plan_of(_BASELINE_GIN_FILE.value) if _BASELINE_GIN_FILE.value
+      else (config, cost_plan.full_model_plan(plan)))
+  runs = {'plan': (config, plan), 'baseline': (baseline_config, baseline)}
+  executed = None
+  with tempfile.TemporaryDirectory() as scratch:
+    if _WRITE_STABLEHLO.value or _EXECUTE.value:
+      folder = pathlib.Path(_WRITE_STABLEHLO.value or scratch)
+      executed = _execute(folder, runs)
   if _JSON.value:
-    print(json.dumps(cost_plan.to_json(plan, baseline), indent=2))
+    values = cost_plan.to_json(plan, baseline)
+    print(json.dumps(values | {'executed': executed}, indent=2))
   else:
     print(cost_table.render(
         plan, baseline,
         baseline_name=' '.join(_BASELINE_GIN_FILE.value) or None))
+    if executed:
+      print(f'\n{execute.render(executed)}')
+
+
+def _execute(folder, runs):
+  """Writes the programs, if anything is to come of them, and times them."""
+  from official_ext.analysis.preflight import execution
+  device = execution.find_device(_say) if _EXECUTE.value else None
+  if not (_WRITE_STABLEHLO.value or device):
+    return None
+  from official_ext.analysis.preflight import stablehlo_folder
+  stablehlo_folder.write_programs(
+      folder, runs, lambda line: _say(f'stablehlo: {line}'))
+  if device is None:
+    return None
+  _say(f'executing on {device}')
+  return execution.execute_folder(folder)
+
+
+def _say(line):
+  print(line, file=sys.stderr, flush=True)
 
 
 def _compiler():
@@ -81,15 +125,12 @@ def _compiler():
   from official_ext.analysis.preflight import estimate_cache
   from official_ext.analysis.preflight import tpu_compiler
 
-  def say(line):
-    print(line, file=sys.stderr, flush=True)
-
   try:
     return tpu_compiler.TpuCompiler(
         estimate_cache.EstimateCache(_CACHE_DIR.value), _TPU_PYTHON.value,
-        lambda line: say(f'preflight: {line}'))
+        lambda line: _say(f'preflight: {line}'))
   except tpu_compiler.MissingCompilerError as error:
-    say(f'warning: no preflight, times are FLOPs at --utilization: {error}')
+    _say(f'warning: no preflight, times are FLOPs at --utilization: {error}')
     return None
 
 

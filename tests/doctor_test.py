@@ -58,10 +58,10 @@ def test_a_healthy_machine():
   findings = examine(healthy())
   assert [finding.subject for finding in findings] == [
       'python', 'tensorflow', 'tf-models-official', 'tensorflow-text', 'tf-keras',
-      'gin-config', 'devices', 'TPU wheel', 'Keras', 'write access',
-      'gin search path']
+      'gin-config', 'devices', 'TPU wheel', 'TPU preflight', 'Keras',
+      'write access', 'gin search path']
   assert the_bad(findings) == []
-  assert table(findings).endswith('0 broken, 0 to look at, of 11')
+  assert table(findings).endswith('0 broken, 0 to look at, of 12')
 
 
 @pytest.mark.parametrize('changes, subject, status, found, mend', [
@@ -172,6 +172,21 @@ def test_a_tpu_that_a_run_asks_for_needs_the_wheel():
   assert 'ConfigureDistributedTPU' in finding.found
 
 
+@pytest.mark.parametrize('versions, status, found, mend', [
+    ({}, OK, 'no jax and no libtpu; `plan --tpu_topology` then goes by FLOPs',
+     "pip install 'official-ext[tpu-preflight]'"),
+    ({'jax': '0.10.2'}, OK, 'no libtpu; `plan --tpu_topology` then goes by FLOPs',
+     "pip install 'official-ext[tpu-preflight]'"),
+    ({'jax': '0.10.2', 'libtpu': '0.0.20'}, WARN,
+     'jax 0.10.2, libtpu 0.0.20; tried with jax 0.10.2, libtpu 0.0.51',
+     "pip install 'official-ext[tpu-preflight]'"),
+    (doctor.PREFLIGHT, OK, 'jax 0.10.2, libtpu 0.0.51', '')])
+def test_the_extra_of_the_preflight(versions, status, found, mend):
+  findings = examine(healthy(package_version={**VERSIONS, **versions}.get))
+  (finding,) = [f for f in findings if f.subject == 'TPU preflight']
+  assert dataclasses.astuple(finding) == ('TPU preflight', status, found, mend)
+
+
 def test_no_write_access_to_a_bucket():
   probes = healthy(try_to_write=raises(OSError('denied')))
   (finding,) = the_bad(examine(probes, model_dir='gs://bucket/run'))
@@ -229,6 +244,10 @@ def test_the_supported_versions_are_those_of_pyproject():
       wanted[match[1]] = ((major, minor), (major, minor + 1))
   for name in doctor.MODULES:
     assert doctor.SUPPORTED[name] == wanted[name], name
+  pinned = dict(
+      line.split(';')[0].split('==')
+      for line in project['optional-dependencies']['tpu-preflight'])
+  assert doctor.PREFLIGHT == pinned
 
 
 def test_this_machine(tmp_path):

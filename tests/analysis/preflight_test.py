@@ -126,14 +126,14 @@ def test_products_of_the_traced_step_are_those_of_the_formula(stage_index):
   stage = config.resolve()[stage_index]
   (program,) = step_program.step_programs(
       config, stage, sequences=2, num_predictions=5)
-  text = stablehlo_text.for_newer_parsers(lowering.lower(program))
+  text = stablehlo_text.for_newer_parsers(lowering.lower(program).text)
   # All that differs is the gradient that segment embeddings do not pass on.
   expected = flops.train_flops(stage.architecture, 5, 2)
   assert stablehlo_text.product_flops(text) == pytest.approx(expected, rel=0.02)
   # The forward and backward pass are in bfloat16, and all is one static program.
   assert 'xbf16>' in text and '?x' not in text
   # Nothing in the text depends on what the process did before.
-  assert stablehlo_text.for_newer_parsers(lowering.lower(program)) == text
+  assert stablehlo_text.for_newer_parsers(lowering.lower(program).text) == text
 
 
 def test_products_of_frozen_parts_are_those_of_the_formula():
@@ -141,7 +141,7 @@ def test_products_of_frozen_parts_are_those_of_the_formula():
   stage = config.resolve()[1]
   (program,) = step_program.step_programs(
       config, stage, sequences=2, num_predictions=5)
-  text = stablehlo_text.for_newer_parsers(lowering.lower(program))
+  text = stablehlo_text.for_newer_parsers(lowering.lower(program).text)
   assert stage.trained_layers
   assert stablehlo_text.product_flops(text) == pytest.approx(
       flops.stage_train_flops(stage, 5, 2), rel=0.02)

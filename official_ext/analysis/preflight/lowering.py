@@ -1,12 +1,15 @@
 """From a training step to StableHLO, by TensorFlow, without running it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
+import dataclasses
 import re
 
 import tensorflow as tf
 import tf_keras
 
+from official_ext.analysis.preflight import step_arguments
+from official_ext.analysis.preflight.step_arguments import Argument
 from official_ext.analysis.preflight.step_program import StepProgram
 from official_ext.mistakes import one_line
 from official_ext.modeling import build_pretrainer
@@ -37,7 +40,24 @@ class LoweringError(ValueError):
     self.operation = operation
 
 
-def lower(program: StepProgram) -> str:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoweredStep:
+  """A training step as a program for a compiler.
+
+  Attributes:
+    text: StableHLO as MLIR text, with the names of TensorFlow's operations as
+      locations.
+    arguments: what it takes, in order: the features by name, then variables.
+    results: names of the scalars that it returns first; the updated variables
+      follow, as the module's `mhlo.input_output_alias` says.
+  """
+
+  text: str
+  arguments: tuple[Argument, ...]
+  results: tuple[str, ...]
+
+
+def lower(program: StepProgram) -> LoweredStep:
   """StableHLO of a training step as `fit` runs it on one replica.
 
   Builds the model with fresh weights, and traces `GrowingTraining`'s own step;
@@ -46,17 +66,15 @@ def lower(program: StepProgram) -> str:
   Args:
     program: the step.
 
-  Returns:
-    MLIR text, with the names of TensorFlow's operations as locations.
-
   Raises:
     LoweringError: an operation of it has no static shape, or no equivalent.
   """
   with _precision(program.precision):
-    model = _build(program)
+    variables = _VariableArguments()
+    model = _build(program, variables)
+    specs = feature_specs(program)
     features = {
-        name: tf.zeros(spec.shape, spec.dtype)
-        for name, spec in feature_specs(program).items()}
+        name: tf.zeros(spec.shape, spec.dtype) for name, spec in specs.items()}
 
     def step(features):
       model.train_part(features, program.num_layers, program.trained_layers)
@@ -64,13 +82,61 @@ def lower(program: StepProgram) -> str:
       return {metric.name: metric.result() for metric in model.metrics}
 
     try:
-      compiler_ir = tf.function(
-          step, jit_compile=True).experimental_get_compiler_ir(features)
-      return compiler_ir(stage='stablehlo')
+      traced = tf.function(step, jit_compile=True)
+      concrete = traced.get_concrete_function(features)
+      text = traced.experimental_get_compiler_ir(features)(stage='stablehlo')
+      variables.take(concrete.variables)
+      return LoweredStep(
+          text=text,
+          arguments=(
+              *(step_arguments.of_feature(
+                  program, name, specs[name].shape, specs[name].dtype.name)
+                for name in sorted(specs)),
+              *variables.arguments(concrete.captured_inputs)),
+          results=tuple(sorted(metric.name for metric in model.metrics)))
     except (tf.errors.OpError, ValueError, TypeError) as error:
       found = _UNSUPPORTED.search(str(error)) or _NODE.search(str(error))
       operation = found['name'] if found else ''
       raise LoweringError(one_line(error), operation) from error
+    finally:
+      variables.release()
+
+
+class _VariableArguments:
+  """What variables hold, which is not kept: only their shapes are compiled.
+
+  A model of 335 million weights with both moments would take 4 GB. TensorFlow
+  also keeps every traced step that has a custom gradient, with its variables.
+  """
+
+  def __init__(self):
+    self._arguments = {}
+    self._variables = []
+    self._zeros = {}
+
+  def take(self, variables: Iterable[tf.Variable]) -> None:
+    """Remembers arguments; variables of one shape then share one zero."""
+    for variable in variables:
+      if id(variable.handle) in self._arguments:
+        continue
+      self._arguments[id(variable.handle)] = step_arguments.of_variable(
+          variable.name, variable.numpy())
+      self._variables.append(variable)
+      kind = tuple(variable.shape), variable.dtype
+      if kind not in self._zeros:
+        self._zeros[kind] = tf.zeros(*kind)
+      variable.assign(self._zeros[kind], read_value=False)
+
+  def arguments(self, handles: Iterable[tf.Tensor]) -> list[Argument]:
+    """Arguments of these variables' handles."""
+    return [self._arguments[id(handle)] for handle in handles]
+
+  def release(self) -> None:
+    """Leaves nothing in the variables, which cannot be read any more."""
+    for variable in self._variables:
+      # The operation itself checks no shape.
+      tf.raw_ops.AssignVariableOp(
+          resource=variable.handle, value=tf.zeros([0], variable.dtype))
 
 
 def feature_specs(program: StepProgram) -> dict[str, tf.TensorSpec]:
@@ -94,7 +160,8 @@ def feature_specs(program: StepProgram) -> dict[str, tf.TensorSpec]:
   return specs
 
 
-def _build(program: StepProgram) -> tf_keras.Model:
+def _build(program: StepProgram, variables: _VariableArguments
+           ) -> tf_keras.Model:
   # Layers are named as in a process that has built no other model.
   tf_keras.backend.reset_uids()
   options = {}
@@ -105,6 +172,7 @@ def _build(program: StepProgram) -> tf_keras.Model:
       program.architecture, output_dropout=program.output_dropout,
       attention_dropout=program.attention_dropout,
       gradient_clip_norm=_CLIP_NORM if program.clips_gradients else 0, **options)
+  variables.take(model.variables)
   optimizer = StageOptimizer(
       num_steps=_NUM_STEPS, name=program.optimizer,
       warmup_steps=_WARMUP_STEPS if program.has_warmup else 0,
@@ -112,6 +180,7 @@ def _build(program: StepProgram) -> tf_keras.Model:
   weights.create_moments(optimizer, model)
   # Made before tracing: a compiled function may create no variables.
   _ = optimizer.iterations
+  variables.take(optimizer.variables())
   model.compile(optimizer=optimizer)
   if program.architecture.norm_source_size is not None:
     model.set_norm_annealing(_ANNEALING_STEPS)

@@ -37,8 +37,9 @@ class TpuCompiler:
 
   Args:
     cache: where its answers are kept.
-    python: interpreter of the environment that has jax and libtpu; None means
-      $OFFICIAL_EXT_TPU_PYTHON, or the one that runs.
+    python: interpreter of an environment with jax and libtpu; None means
+      $OFFICIAL_EXT_TPU_PYTHON, or else the one that runs. Either way the compiler
+      gets a process of its own: jax and TensorFlow each bring an XLA.
     say: told what is about to take a while.
 
   Raises:
@@ -77,7 +78,7 @@ class TpuCompiler:
     # Imported here: what is remembered needs no TensorFlow.
     from official_ext.analysis.preflight import lowering
     try:
-      text = stablehlo_text.for_newer_parsers(lowering.lower(program))
+      text = stablehlo_text.for_newer_parsers(lowering.lower(program).text)
     except lowering.LoweringError as error:
       return compiled_step.failed(str(error), error.operation), True
     self._cache.write_text(_STABLEHLO, name, text)
@@ -140,12 +141,14 @@ class TpuCompiler:
     return found
 
   def _call(self, *arguments: str) -> subprocess.CompletedProcess:
+    environ = dict(os.environ)
+    if self._python != sys.executable:
+      # What is beside this Python is not for another one.
+      environ.pop('PYTHONPATH', None)
     # -P: the folder of the script, this package's, is not to be searched.
     return subprocess.run(
         [self._python, '-P', _SCRIPT, *arguments], capture_output=True,
-        text=True, check=False,
-        env={name: value for name, value in os.environ.items()
-             if name != 'PYTHONPATH'})
+        text=True, check=False, env=environ)
 
 
 def _values(program: StepProgram) -> dict:
