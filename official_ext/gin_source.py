@@ -13,6 +13,7 @@ from typing import Any
 from gin import config_parser
 
 from official_ext.gin_statements import parse_statements
+from official_ext.gin_statements import printable
 from official_ext.mistakes import did_you_mean
 from official_ext.mistakes import one_line
 
@@ -81,7 +82,8 @@ def read_source(
   for path in gin_files:
     reader.read_file(path, f'--gin_file {path}')
   for text in gin_params:
-    reader.add(text, lambda line, text=text: f'--gin_params "{text.strip()}"')
+    reader.add(text, lambda line, shown=printable(text.strip()): (
+        f'--gin_params "{shown}"'))
   return source
 
 

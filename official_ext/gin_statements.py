@@ -76,17 +76,18 @@ def parse_statements(text: str, place_of: Callable[[int], str]
   statements, mistakes, unreadable = [], [], set()
   for start, piece in _pieces(text):
     try:
-      statements += _parse('\n' * (start - 1) + piece)
+      statements += [_moved(statement, start - 1) for statement in _parse(piece)]
       continue
     except SyntaxError as error:
-      place, message = place_of(max(start, error.lineno or start)), error.msg
+      line, message = start - 1 + (error.lineno or 1), error.msg
     except tokenize.TokenError as error:
-      place, message = place_of(start), error.args[0]
+      line, message = start, error.args[0]
     statement = piece.strip().splitlines()[0].strip()
     unreadable.add(statement.partition('=')[0].strip())
-    shown = '' if statement in place else f'{_printable(statement)}: '
+    place, shown = place_of(line), printable(statement)
+    shown = '' if shown in place else f'{shown}: '
     mistakes.append(
-        f'{place}: {shown}{_printable(_explain(message, statement))}')
+        f'{place}: {shown}{printable(_explain(message, statement))}')
   if not mistakes:
     mistakes.append(
         f'{place_of(1)}: cannot be parsed as a whole: '
@@ -128,6 +129,12 @@ def _parse(text: str) -> list[Any]:
   return statements
 
 
+def _moved(statement: Any, num_lines: int) -> Any:
+  location = statement.location
+  return statement._replace(location=location._replace(
+      line_num=location.line_num + num_lines))
+
+
 def _is_deeper(value: Any, depth: int) -> bool:
   """Whether more than `depth` containers lie within each other."""
   if not isinstance(value, (dict, list, tuple)):
@@ -154,8 +161,9 @@ def _pieces(text: str) -> Iterator[tuple[int, str]]:
     yield start + 1, '\n'.join(lines[start:end]) + '\n'
 
 
-def _printable(line: str) -> str:
-  """A line that a terminal shows as it is, without what it would obey."""
+def printable(text: str) -> str:
+  """Text as one line, not too long, without what a terminal would obey."""
+  line = one_line(text) if len(text.splitlines()) > 1 else text
   line = ''.join(c if c.isprintable() else repr(c)[1:-1] for c in line)
   return line if len(line) <= _SHOWN_CHARACTERS else (
       f'{line[:_SHOWN_CHARACTERS // 2]} … {line[-_SHOWN_CHARACTERS // 2:]}')

@@ -24,6 +24,8 @@ hypothesis.settings.register_profile(
     'ci', derandomize=True, deadline=None, database=None, max_examples=50)
 hypothesis.settings.register_profile(
     'explore', deadline=None, database=None, max_examples=1000)
+hypothesis.settings.register_profile(
+    'soak', deadline=None, database=None, max_examples=800, print_blob=True)
 hypothesis.settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'ci'))
 
 
