@@ -25,9 +25,11 @@ import sys
 import tempfile
 import time
 
+from official_ext.data import corpus
 from official_ext.data import documents
 from official_ext.data import embedded_corpus
 from official_ext.data import reader
+from official_ext.data import stored_file
 from official_ext.data import vocabulary
 from official_ext.data import workers
 
@@ -38,12 +40,12 @@ def _write_texts(path: str, folder: str) -> None:
   with open(os.path.join(folder, 'as_is.txt'), 'wb') as as_is, open(
       os.path.join(folder, 'sentences.txt'), 'w', encoding='utf-8') as sentences:
     for file in files:
-      with contextlib.closing(reader.open_stream(file.path)) as stream:
+      with contextlib.closing(stored_file.open_stream(file.path)) as stream:
         for block in reader.read_blocks(file, stream):
           as_is.write(block.data)
           for document in documents.parse_block(block):
             sentences.write('\n'.join(document) + '\n\n')
-  pieces = vocabulary.learn_vocabulary(vocabulary.sample_text(files), 8192)
+  pieces = vocabulary.learn_vocabulary(vocabulary.sample_text(corpus.lay_out(files)), 8192)
   with open(os.path.join(folder, 'vocab.txt'), 'wb') as file:
     file.write(vocabulary.vocabulary_bytes(pieces))
 

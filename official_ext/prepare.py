@@ -15,7 +15,9 @@ from absl import flags
 from official_ext.command import run_command
 from official_ext.data.settings import MASKED_LM_DEFAULTS
 from official_ext.data.settings import OBJECTIVES
+from official_ext.data.settings import ON_BAD_TEXT
 from official_ext.data.settings import PrepareSettings
+from official_ext.data.settings import RUNNERS
 
 _DEFAULTS = PrepareSettings()
 
@@ -69,10 +71,23 @@ flags.DEFINE_integer('num_shards', _DEFAULTS.num_shards, 'Training files.')
 flags.DEFINE_integer(
     'max_input_bytes', None,
     'Stop after about so many bytes of text. Default: read everything.')
+flags.DEFINE_enum(
+    'on_bad_text', _DEFAULTS.on_bad_text, ON_BAD_TEXT,
+    'What to do about lines that are not UTF-8, records that are not JSON with a '
+    'text, and files that end before they should: stop, or skip and count them.')
 flags.DEFINE_integer('seed', _DEFAULTS.seed, 'Of every random choice.')
 flags.DEFINE_integer(
     'num_workers', None,
-    'Processes; the data do not depend on it. Default: one a core.')
+    'Processes of the local runner; the data do not depend on it. Default: one '
+    'a core.')
+flags.DEFINE_enum(
+    'runner', 'local', RUNNERS,
+    'local: processes of this machine. beam: Apache Beam, of the extra beam, for '
+    'corpora that one machine is too small for. The data do not depend on it.')
+flags.DEFINE_multi_string(
+    'beam_pipeline_options', [],
+    "Beam's own, NAME=VALUE or NAME, with commas between, or the flag repeated: "
+    'runner=DataflowRunner,project=mine. Default: on this machine.')
 
 
 def main() -> None:
@@ -90,6 +105,9 @@ def main() -> None:
   start = time.monotonic()
   manifest = build.prepare(
       values.output_dir, values.input, settings, num_workers=values.num_workers,
+      runner=values.runner, beam_pipeline_options=[
+          option for text in values.beam_pipeline_options
+          for option in text.split(',') if option],
       say=lambda line: print(line, file=sys.stderr))
   counts = ' and '.join(
       f'{split.examples} {name} examples' for name, split in manifest.splits.items())

@@ -5,8 +5,8 @@ import json
 import os
 from typing import Any, Mapping
 
-from official_ext.data.reader import is_remote
 from official_ext.data.settings import OBJECTIVES
+from official_ext.data.stored_file import is_remote
 
 MANIFEST_FILE = 'manifest.json'
 VOCABULARY_FILE = 'vocab.txt'
@@ -121,6 +121,11 @@ class Manifest:
     """
     try:
       fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+      raise ValueError(
+          f'not a manifest of official_ext.prepare ({error}); prepare the data '
+          'again') from error
+    try:
       version = fields.pop('format')
       if version != FORMAT_VERSION:
         raise ValueError(
@@ -133,12 +138,19 @@ class Manifest:
       if fields.get('index'):
         fields['index'] = RecordIndex(**fields['index'])
       manifest = cls(**fields)
+      files = [shard.file for split in manifest.splits.values()
+               for shard in split.shards]
+      for file in files + ([manifest.index.file] if manifest.index else []):
+        # Another's manifest must not lead out of its directory.
+        if os.path.basename(file) != file:
+          raise ValueError(
+              f'shard {file!r} is no plain file name; prepare the data again')
       if manifest.objective not in OBJECTIVES:
         raise ValueError(
             f'objective {manifest.objective!r}, expected one of '
             f'{", ".join(OBJECTIVES)}; prepare the data again')
       return manifest
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
       raise ValueError(
           f'not a manifest of official_ext.prepare ({error}); prepare the data '
           'again') from error

@@ -1,7 +1,8 @@
 """The directory that a data set is written to: all of it, or nothing.
 
 Work goes on in `.partial` inside it; for a remote directory, in a local
-temporary directory, with `.partial/unfinished` as the mark. The manifest comes
+temporary directory, with `.partial/unfinished` as the mark, unless several
+machines work together: then the finished shards are gathered in `.partial`. The manifest comes
 last, so a directory with a manifest is complete.
 """
 
@@ -16,9 +17,11 @@ from official_ext.data.manifest import INDEX_FILE
 from official_ext.data.manifest import Manifest
 from official_ext.data.manifest import MANIFEST_FILE
 from official_ext.data.manifest import VOCABULARY_FILE
-from official_ext.data.reader import file_sha256
-from official_ext.data.reader import is_remote
 from official_ext.data.settings import PrepareSettings
+from official_ext.data.stored_file import file_sha256
+from official_ext.data.stored_file import is_remote
+from official_ext.data.stored_file import move_file
+from official_ext.data.stored_file import write_bytes
 from official_ext.data.vocabulary import vocabulary_bytes
 
 _WORK = '.partial'
@@ -39,6 +42,7 @@ class OutputDirectory:
     self.path = path
     self._remote = is_remote(path)
     self._was_there = True
+    self._local = ''
     self._work = ''
     self.spill_dir = ''
 
@@ -103,8 +107,13 @@ class OutputDirectory:
           f'{self.path} has a manifest but lacks {", ".join(missing)}; delete '
           'the directory and prepare the data again')
 
-  def begin(self) -> None:
-    """Makes the working directories; clears what a killed run left."""
+  def begin(self, *, is_shared: bool = False) -> None:
+    """Makes the working directories; clears what a killed run left.
+
+    Args:
+      is_shared: whether other machines write shards too: then those of a remote
+        directory are put together there.
+    """
     if self._remote:
       import tensorflow as tf
       for name in self._names():
@@ -114,46 +123,42 @@ class OutputDirectory:
       with tf.io.gfile.GFile(
           os.path.join(self.path, _WORK, 'unfinished'), 'w') as mark:
         mark.write('official_ext.prepare\n')
-      self._work = tempfile.mkdtemp(prefix='official_ext_prepare_')
+      self._local = tempfile.mkdtemp(prefix='official_ext_prepare_')
+      self._work = (
+          os.path.join(self.path, _WORK) if is_shared else self._local)
     else:
       self._was_there = os.path.isdir(self.path)
-      self._work = os.path.join(self.path, _WORK)
+      self._local = self._work = os.path.join(self.path, _WORK)
       shutil.rmtree(self._work, ignore_errors=True)
       for name in self._names():
         if _DATA_FILE.fullmatch(name):
           os.remove(os.path.join(self.path, name))
-    self.spill_dir = os.path.join(self._work, 'spill')
+    self.spill_dir = os.path.join(self._local, 'spill')
     os.makedirs(self.spill_dir)
 
   def shard_path(self, name: str) -> str:
-    """Where to write a shard until `finish`; always local."""
+    """Where to put a shard until `finish`; local, unless work is shared."""
     return os.path.join(self._work, name)
 
   def finish(self, manifest: Manifest, vocab_bytes: bytes,
              index_bytes: bytes) -> None:
     """Puts everything in its place, the manifest last."""
-    for name, content in ((VOCABULARY_FILE, vocab_bytes),
-                          (INDEX_FILE, index_bytes)):
-      with open(self.shard_path(name), 'wb') as file:
-        file.write(content)
+    write_bytes(self.shard_path(VOCABULARY_FILE), vocab_bytes)
+    write_bytes(self.shard_path(INDEX_FILE), index_bytes)
     names = [shard.file for split in manifest.splits.values()
              for shard in split.shards]
     for name in [*names, VOCABULARY_FILE, INDEX_FILE]:
-      destination = os.path.join(self.path, name)
-      if self._remote:
-        import tensorflow as tf
-        tf.io.gfile.copy(self.shard_path(name), destination, overwrite=True)
-      else:
-        os.replace(self.shard_path(name), destination)
+      move_file(self.shard_path(name), os.path.join(self.path, name))
     manifest.write(self.path)
-    shutil.rmtree(self._work, ignore_errors=True)
+    shutil.rmtree(self._local, ignore_errors=True)
     if self._remote:
+      import tensorflow as tf
       tf.io.gfile.rmtree(os.path.join(self.path, _WORK))
 
   def abandon(self) -> None:
     """Removes what an unfinished preparation wrote."""
-    if self._work:
-      shutil.rmtree(self._work, ignore_errors=True)
+    if self._local:
+      shutil.rmtree(self._local, ignore_errors=True)
     # The mark of a remote one stays: some of its shards may be there.
     if not self._remote and not self._was_there and not self._names():
       os.rmdir(self.path)

@@ -5,15 +5,17 @@ tokenising a block is a worker's job. A block is about `BLOCK_BYTES` long
 whatever the size of the file, which is what bounds the memory.
 """
 
-import contextlib
 import dataclasses
 import glob
 import gzip
-import hashlib
 import os
 import re
-from typing import BinaryIO, Iterator, Sequence
+from typing import Iterator, Sequence
 import zlib
+
+from official_ext.data.stored_file import file_size
+from official_ext.data.stored_file import HashingStream
+from official_ext.data.stored_file import is_remote
 
 BLOCK_BYTES = 1 << 20
 # A document longer than this is cut, at a line's end where it can be.
@@ -65,11 +67,6 @@ class Block:
   data: bytes
 
 
-def is_remote(path: str) -> bool:
-  """Whether only `tf.io.gfile` can open `path` (`gs://` and the like)."""
-  return '://' in path
-
-
 def _glob(pattern: str) -> list[str]:
   if is_remote(pattern):
     import tensorflow as tf  # Seconds to import, and seldom needed here.
@@ -77,14 +74,6 @@ def _glob(pattern: str) -> list[str]:
   if os.path.exists(pattern):  # A name may hold brackets of its own.
     return [pattern]
   return sorted(glob.glob(pattern, recursive=True))
-
-
-def file_size(path: str) -> int:
-  """Bytes of a file as stored."""
-  if is_remote(path):
-    import tensorflow as tf
-    return tf.io.gfile.stat(path).length
-  return os.path.getsize(path)
 
 
 def expand_inputs(patterns: Sequence[str]) -> list[InputFile]:
@@ -120,49 +109,6 @@ def expand_inputs(patterns: Sequence[str]) -> list[InputFile]:
   return list(files.values())
 
 
-class HashingStream:
-  """A binary stream that hashes and counts what is read from it."""
-
-  def __init__(self, stream: BinaryIO):
-    self._stream = stream
-    self._hash = hashlib.sha256()
-    self.bytes_read = 0
-
-  def read(self, num_bytes: int = -1) -> bytes:
-    data = self._stream.read(num_bytes)
-    self._hash.update(data)
-    self.bytes_read += len(data)
-    return data
-
-  def sha256(self) -> str:
-    return self._hash.hexdigest()
-
-  def close(self) -> None:
-    self._stream.close()
-
-
-def open_stream(path: str) -> HashingStream:
-  """Opens a file, local or remote, for its stored bytes."""
-  if is_remote(path):
-    import tensorflow as tf
-    return HashingStream(tf.io.gfile.GFile(path, 'rb'))
-  return HashingStream(open(path, 'rb'))
-
-
-def read_bytes(path: str) -> bytes:
-  """The stored bytes of a small file."""
-  with contextlib.closing(open_stream(path)) as stream:
-    return stream.read()
-
-
-def file_sha256(path: str) -> str:
-  """Hash of a file's stored bytes."""
-  with contextlib.closing(open_stream(path)) as stream:
-    while stream.read(BLOCK_BYTES):
-      pass
-    return stream.sha256()
-
-
 def read_blocks(file: InputFile, stream: HashingStream) -> Iterator[Block]:
   """Yields the blocks of `file`, read from `stream`.
 
@@ -178,7 +124,8 @@ def read_blocks(file: InputFile, stream: HashingStream) -> Iterator[Block]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
       raise OSError(
           f'{file.path}: cannot be unzipped ({error}); the file is cut short, '
-          'damaged, or not gzip at all') from error
+          'damaged, or not gzip at all; copy it again, or use what comes before '
+          'with --on_bad_text=skip') from error
     if start_of_file:
       data = data.removeprefix(_BYTE_ORDER_MARK)
       start_of_file = False
@@ -200,7 +147,8 @@ def _last_boundary(buffer: bytes, file: InputFile, line: int) -> int:
     if not cut and len(buffer) > MAX_JSON_RECORD_BYTES:
       raise ValueError(
           f'{file.path}, line {line}: a JSON record of more than '
-          f'{MAX_JSON_RECORD_BYTES >> 20} MiB; split the document')
+          f'{MAX_JSON_RECORD_BYTES >> 20} MiB; split the document, or use what '
+          'comes before with --on_bad_text=skip')
     return cut
   cut = 0
   for match in _BLANK_LINE.finditer(buffer):

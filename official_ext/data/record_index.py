@@ -19,8 +19,8 @@ from official_ext.data.manifest import INDEX_FILE
 from official_ext.data.manifest import Manifest
 from official_ext.data.manifest import RecordIndex
 from official_ext.data.manifest import Shard
-from official_ext.data.reader import file_size
-from official_ext.data.reader import read_bytes
+from official_ext.data.stored_file import file_size
+from official_ext.data.stored_file import read_bytes
 
 INTERVAL_RECORDS = 64
 # What TFRecord puts around a record: length and checksum before, checksum after.

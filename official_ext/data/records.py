@@ -30,7 +30,7 @@ def row_dtype(seq_length: int, max_predictions: int,
   """
   id_type = np.uint16 if vocab_size <= 1 << 16 else np.uint32
   common = [
-      ('key', np.uint64), ('chunk', np.uint32), ('row', np.uint32),
+      ('key', np.uint64), ('chunk', np.uint64), ('row', np.uint32),
       ('length', np.uint16), ('ids', id_type, (seq_length,))]
   if not max_predictions:
     return np.dtype(common)

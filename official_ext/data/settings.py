@@ -4,6 +4,8 @@ import dataclasses
 from typing import Any
 
 OBJECTIVES = ('masked_lm', 'causal_lm')
+RUNNERS = ('local', 'beam')
+ON_BAD_TEXT = ('stop', 'skip')
 # What None stands for in masked language modelling. In causal language
 # modelling nothing is paired or masked, and these settings mean nothing.
 MASKED_LM_DEFAULTS = {
@@ -38,6 +40,8 @@ class PrepareSettings:
     num_shards: training files; held-out files are an eighth of it.
     max_input_bytes: stop reading after about so many bytes of text; None means
       read everything.
+    on_bad_text: 'stop', or 'skip' lines that are not UTF-8, records that are
+      not JSON with a text, and the rest of files that cannot be read.
     seed: of every random choice.
 
   Raises:
@@ -57,12 +61,17 @@ class PrepareSettings:
   eval_fraction: float = 0.02
   num_shards: int = 16
   max_input_bytes: int | None = None
+  on_bad_text: str = 'stop'
   seed: int = 0
 
   def __post_init__(self):
     if self.objective not in OBJECTIVES:
       raise ValueError(
           f'objective is {self.objective!r}; give one of {", ".join(OBJECTIVES)}')
+    if self.on_bad_text not in ON_BAD_TEXT:
+      raise ValueError(
+          f'on_bad_text is {self.on_bad_text!r}; give one of '
+          f'{", ".join(ON_BAD_TEXT)}')
     mistakes = self._given_in_vain()
     for name, default in MASKED_LM_DEFAULTS.items():
       if getattr(self, name) is None and not self.is_causal:
@@ -75,7 +84,7 @@ class PrepareSettings:
 
   def _given_in_vain(self) -> list[str]:
     return [
-        f'{name} is {getattr(self, name)}, but objective causal_lm pairs and '
+        f'{name} is {getattr(self, name)!r}, but objective causal_lm pairs and '
         f'masks nothing; leave out {name}, or give objective masked_lm'
         for name in MASKED_LM_DEFAULTS
         if self.is_causal and getattr(self, name) is not None
@@ -84,38 +93,57 @@ class PrepareSettings:
 
   def _out_of_range(self) -> list[str]:
     causal = self.is_causal
+    # With another mistake in it, the longest there is.
+    seq_length = (self.seq_length if _is_whole(self.seq_length, 8, 32768)
+                  else 32768)
     return [
-        f'{name} is {getattr(self, name)}; give {expected}'
+        f'{name} is {getattr(self, name)!r}; give {expected}'
         for name, good, expected in (
-            ('seq_length', 8 <= self.seq_length <= 32768,
+            ('seq_length', _is_whole(self.seq_length, 8, 32768),
              'a whole number from 8 to 32768'),
             ('max_predictions_per_seq',
-             causal or 1 <= self.max_predictions_per_seq <= self.seq_length - 3,
-             f'a whole number from 1 to seq_length - 3 = {self.seq_length - 3}'),
+             causal or _is_whole(
+                 self.max_predictions_per_seq, 1, seq_length - 3),
+             f'a whole number from 1 to seq_length - 3 = {seq_length - 3}'),
             ('masked_lm_probability',
-             causal or 0 < self.masked_lm_probability <= 1,
+             causal or _is_number(self.masked_lm_probability)
+             and 0 < self.masked_lm_probability <= 1,
              'a number above 0 and at most 1'),
             ('short_sequence_probability',
-             causal or 0 <= self.short_sequence_probability <= 1,
+             causal or _is_number(self.short_sequence_probability)
+             and 0 <= self.short_sequence_probability <= 1,
              'a number from 0 to 1'),
-            ('dupe_factor', causal or 1 <= self.dupe_factor <= 1000,
+            ('whole_word_masking',
+             causal or isinstance(self.whole_word_masking, bool),
+             'True or False'),
+            ('dupe_factor', causal or _is_whole(self.dupe_factor, 1, 1000),
              'a whole number from 1 to 1000'),
-            ('eval_fraction', 0 <= self.eval_fraction < 1,
+            ('eval_fraction',
+             _is_number(self.eval_fraction) and 0 <= self.eval_fraction < 1,
              'a number from 0 (nothing held out) to less than 1'),
-            ('num_shards', 1 <= self.num_shards <= 10000,
+            ('num_shards', _is_whole(self.num_shards, 1, 10000),
              'a whole number from 1 to 10000'),
             ('max_input_bytes',
-             self.max_input_bytes is None or self.max_input_bytes >= 1,
+             self.max_input_bytes is None or _is_whole(self.max_input_bytes, 1),
              'a whole number of at least 1'),
             ('vocab_size',
-             self.vocab_size is None or 6 <= self.vocab_size <= 1 << 20,
+             self.vocab_size is None or _is_whole(self.vocab_size, 6, 1 << 20),
              'a whole number from 6 to 1048576'),
-            ('seed', 0 <= self.seed < 1 << 63, 'a whole number from 0 to 2**63 - 1'),
+            ('vocab_file',
+             self.vocab_file is None or isinstance(self.vocab_file, str),
+             'a path'),
+            ('lower_case', isinstance(self.lower_case, bool), 'True or False'),
+            ('seed', _is_whole(self.seed, 0, (1 << 63) - 1),
+             'a whole number from 0 to 2**63 - 1'),
         ) if not good]
 
   @property
   def is_causal(self) -> bool:
     return self.objective == 'causal_lm'
+
+  @property
+  def skips_bad_text(self) -> bool:
+    return self.on_bad_text == 'skip'
 
   @property
   def max_tokens(self) -> int:
@@ -132,5 +160,15 @@ class PrepareSettings:
         'masked_lm_probability', 'whole_word_masking',
         'short_sequence_probability', 'dupe_factor')
     return {name: getattr(self, name) for name in (
-        *masked_lm, 'eval_fraction', 'num_shards', 'max_input_bytes')} | {
+        *masked_lm, 'eval_fraction', 'num_shards', 'max_input_bytes',
+        'on_bad_text')} | {
             'vocabulary': 'given' if self.vocab_file else 'learned'}
+
+
+def _is_whole(value: Any, least: int, most: int | None = None) -> bool:
+  return (isinstance(value, int) and not isinstance(value, bool)
+          and value >= least and (most is None or value <= most))
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -8,16 +8,16 @@ in memory, an external bucket sort.
 
 import glob
 import os
-from typing import Iterable
+from typing import Iterable, Iterator
 
 import numpy as np
 
 from official_ext.data import partial_tensorflow
 from official_ext.data import record_index
 from official_ext.data.manifest import Shard
-from official_ext.data.reader import file_sha256
-from official_ext.data.reader import file_size
 from official_ext.data.records import serialize_rows
+from official_ext.data.stored_file import file_sha256
+from official_ext.data.stored_file import file_size
 
 # Rows sorted in memory at once; sorting takes about three times as much.
 SORT_BYTES = 32 << 20
@@ -26,9 +26,9 @@ _BUCKETS = 16
 _TOKENS_AT_ONCE = 1 << 19
 
 
-def spill_rows(directory: str, split: str, num_shards: int,
-               rows: np.ndarray) -> None:
-  """Appends each row to its shard's spill file of this process."""
+def rows_by_shard(rows: np.ndarray, num_shards: int
+                  ) -> Iterator[tuple[int, np.ndarray]]:
+  """Yields the number of each shard that gets some of the rows, and those."""
   # The key's upper half, scaled to [0, num_shards).
   shard = (rows['key'] >> np.uint64(32)) * np.uint64(num_shards) >> np.uint64(32)
   order = np.argsort(shard, kind='stable')
@@ -36,10 +36,15 @@ def spill_rows(directory: str, split: str, num_shards: int,
   for number in range(num_shards):
     part = rows[order[bounds[number]:bounds[number + 1]]]
     if len(part):
-      path = os.path.join(
-          directory, f'{split}-{number:05d}-{os.getpid()}.rows')
-      with open(path, 'ab') as file:
-        part.tofile(file)
+      yield number, part
+
+
+def spill_rows(directory: str, split: str, number: int,
+               rows: np.ndarray) -> None:
+  """Appends rows to their shard's spill file of this process."""
+  path = os.path.join(directory, f'{split}-{number:05d}-{os.getpid()}.rows')
+  with open(path, 'ab') as file:
+    rows.tofile(file)
 
 
 def write_shard(directory: str, split: str, number: int, num_shards: int,

@@ -13,11 +13,12 @@ from typing import Iterable, Sequence
 
 import numpy as np
 
+from official_ext.data.bad_text import BadText
+from official_ext.data.corpus import CorpusFile
+from official_ext.data.corpus import FileBlocks
 from official_ext.data.documents import parse_block
-from official_ext.data.reader import InputFile
-from official_ext.data.reader import is_remote
-from official_ext.data.reader import open_stream
-from official_ext.data.reader import read_blocks
+from official_ext.data.stored_file import is_remote
+from official_ext.data.stored_file import open_stream
 
 SPECIAL_TOKENS = ('[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]')
 SAMPLE_BYTES = 8 << 20
@@ -26,12 +27,21 @@ SAMPLE_BYTES = 8 << 20
 MAX_ALPHABET = 1000
 
 
-def sample_text(files: Sequence[InputFile],
-                sample_bytes: int = SAMPLE_BYTES) -> list[str]:
+def sample_text(files: Sequence[CorpusFile],
+                sample_bytes: int = SAMPLE_BYTES, *,
+                skips_bad_text: bool = False) -> list[str]:
   """Sentences from the heads of the files, about `sample_bytes` in all.
 
   Every file gives an equal share, but never less than 64 KiB; of many files
   evenly spaced ones are read.
+
+  Args:
+    files: the corpus.
+    sample_bytes: how much to read, in characters.
+    skips_bad_text: whether text that cannot be used is left out.
+
+  Raises:
+    ValueError, OSError: as `parse_block` and `FileBlocks.read`.
   """
   num_files = min(len(files), max(1, sample_bytes // (64 << 10)))
   chosen = [files[i * len(files) // num_files] for i in range(num_files)]
@@ -40,10 +50,10 @@ def sample_text(files: Sequence[InputFile],
   left_over = 0
   for file in chosen:
     wanted = share + left_over
-    with contextlib.closing(open_stream(file.path)) as stream:
+    with contextlib.closing(FileBlocks(file, skips_bad_text).read()) as blocks:
       of_file = itertools.chain.from_iterable(
-          document for block in read_blocks(file, stream)
-          for document in parse_block(block))
+          document for block in blocks for document in parse_block(
+              block, BadText() if skips_bad_text else None))
       while wanted > 0 and (sentence := next(of_file, None)) is not None:
         sentences.append(sentence)
         wanted -= len(sentence)
@@ -76,7 +86,9 @@ def learn_vocabulary(sentences: Iterable[str], vocab_size: int, *,
       clean_text=True, handle_chinese_chars=True, strip_accents=lower_case,
       lowercase=lower_case)
   split = pre_tokenizers.BertPreTokenizer()
-  text = normalizer.normalize_str('\n'.join(sentences))
+  # As `Encoder` does it: JSON can hold what UTF-8 cannot, lone surrogates.
+  text = '\n'.join(sentences).encode('utf-8', 'replace').decode('utf-8')
+  text = normalizer.normalize_str(text)
   alphabet = _alphabet(text, vocab_size)
   trainer = trainers.WordPieceTrainer(
       vocab_size=vocab_size, special_tokens=[*SPECIAL_TOKENS, *alphabet],

@@ -7,6 +7,7 @@ libraries.
 
 import concurrent.futures
 from concurrent.futures import process as process_futures
+import functools
 import multiprocessing
 from multiprocessing import forkserver
 import os
@@ -14,6 +15,8 @@ from typing import Any, Callable, Sequence
 
 from official_ext.data import partial_tensorflow
 from official_ext.data.chunks import ChunkMaker
+from official_ext.data.settings import PrepareSettings
+from official_ext.data.shards import spill_rows
 
 _maker: ChunkMaker | None = None
 
@@ -52,8 +55,10 @@ class Workers:
         self._context.set_forkserver_preload(['official_ext.data.worker_start'])
         forkserver.ensure_running()
 
-  def start(self, *maker_arguments: Any) -> None:
-    """Makes the workers, each with a `ChunkMaker(*maker_arguments)`."""
+  def start(self, settings: PrepareSettings, vocabulary: Sequence[str],
+            spill_dir: str) -> None:
+    """Makes the workers, each with a `ChunkMaker` that spills its rows."""
+    maker_arguments = (settings, vocabulary, spill_dir)
     if self._context is None:
       _initialize(*maker_arguments)
       self._executor = InProcess()
@@ -91,9 +96,11 @@ def result(future: concurrent.futures.Future) -> Any:
         '--num_workers') from error
 
 
-def _initialize(*maker_arguments: Any) -> None:
+def _initialize(settings: PrepareSettings, vocabulary: Sequence[str],
+                spill_dir: str) -> None:
   global _maker
-  _maker = ChunkMaker(*maker_arguments)
+  _maker = ChunkMaker(
+      settings, vocabulary, functools.partial(spill_rows, spill_dir))
 
 
 def _initialize_process(*maker_arguments: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from official_ext.data.manifest import Manifest
 from official_ext.data.manifest import VOCABULARY_FILE
-from official_ext.data.reader import is_remote
+from official_ext.data.stored_file import is_remote
 from official_ext.mistakes import one_line
 
 _OBJECTIVES = {'bert': 'masked_lm', 'gpt': 'causal_lm'}

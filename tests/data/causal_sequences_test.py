@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from official_ext.data import build
+from official_ext.data import corpus as corpus_lib
 from official_ext.data import reader
 from official_ext.data.causal_sequences import make_causal_rows
 from official_ext.data.causal_sequences import token_stream
@@ -173,7 +174,7 @@ def test_any_number_of_workers_writes_the_same_bytes(
     objective, corpus, tmp_path, monkeypatch):
   """Many small blocks, and gathered text that is made into rows midway."""
   monkeypatch.setattr(reader, 'BLOCK_BYTES', 2000)
-  monkeypatch.setattr(build, '_GATHERED_TOKENS', 150)
+  monkeypatch.setattr(corpus_lib, 'GATHERED_TOKENS', 150)
   settings = PrepareSettings(
       objective=objective, vocab_size=60, seq_length=32, num_shards=4,
       eval_fraction=0.1, seed=7)
@@ -189,7 +190,7 @@ def test_the_manifest_says_what_the_data_are_for(data, corpus):
   assert manifest.objective == 'causal_lm'
   assert manifest.max_predictions_per_seq == 0
   assert manifest.settings == {
-      'eval_fraction': 0.1, 'num_shards': 4, 'max_input_bytes': None,
+      'eval_fraction': 0.1, 'num_shards': 4, 'max_input_bytes': None, 'on_bad_text': 'stop',
       'vocabulary': 'learned'}
   assert Manifest.read(folder) == manifest
   said = []

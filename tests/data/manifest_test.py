@@ -29,3 +29,18 @@ def test_an_unknown_objective():
   with pytest.raises(ValueError, match="objective 'prefix_lm', expected one of "
                      'masked_lm, causal_lm; prepare the data again'):
     Manifest.from_json(json.dumps({**FIELDS, 'objective': 'prefix_lm'}))
+
+
+@pytest.mark.parametrize('file', ['../secret', '/etc/passwd', 'a/b', 'gs://b/c'])
+def test_a_shard_outside_of_the_directory(file):
+  split = {'examples': 1, 'documents': 1, 'tokens': 1, 'shards': [
+      {'file': file, 'examples': 1, 'bytes': 1, 'sha256': 'ab'}]}
+  with pytest.raises(ValueError, match=f"shard '{file}' is no plain file name; "
+                     'prepare the data again'):
+    Manifest.from_json(json.dumps({**FIELDS, 'splits': {'train': split}}))
+
+
+@pytest.mark.parametrize('text', ['[' * 20_000, '1' * 5000, '{', 'null', ''])
+def test_what_is_no_manifest(text):
+  with pytest.raises(ValueError, match='^not a manifest of official_ext.prepare '):
+    Manifest.from_json(text)

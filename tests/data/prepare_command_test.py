@@ -71,7 +71,7 @@ def test_an_error_in_a_worker_is_one_line_too(tmp_path):
   assert done.returncode == 2
   assert done.stderr == (
       f'error: {tmp_path}/a.txt, line 19: not UTF-8 (byte 0xff); convert the '
-      'file to UTF-8\n')
+      'file to UTF-8, or skip such lines with --on_bad_text=skip\n')
   assert not (tmp_path / 'o').exists()
 
 

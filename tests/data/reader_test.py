@@ -8,12 +8,13 @@ import pytest
 
 from official_ext.data import documents as documents_lib
 from official_ext.data import reader
+from official_ext.data import stored_file
 
 
 def _documents(*patterns) -> list[list[str]]:
   found = []
   for file in reader.expand_inputs(list(patterns)):
-    stream = reader.open_stream(file.path)
+    stream = stored_file.open_stream(file.path)
     try:
       for block in reader.read_blocks(file, stream):
         found.extend(documents_lib.parse_block(block))
@@ -78,7 +79,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         file.write((b'A sentence of a document.\n' * 8 + b'\n') * 5000)
     tracemalloc.start()
     [file] = reader.expand_inputs([str(path)])
-    stream = reader.open_stream(file.path)
+    stream = stored_file.open_stream(file.path)
     blocks = sum(1 for _ in reader.read_blocks(file, stream))
     stream.close()
     _, peak_bytes = tracemalloc.get_traced_memory()

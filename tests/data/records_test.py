@@ -77,7 +77,8 @@ def test_causal_examples_are_those_of_protobuf(seq_length, vocab_size, seed):
 def _spill_and_write(rows, folder, sort_bytes, parts):
   os.makedirs(folder)
   for part in np.array_split(rows, parts):
-    shards.spill_rows(str(folder), 'train', 3, part)
+    for number, of_shard in shards.rows_by_shard(part, 3):
+      shards.spill_rows(str(folder), 'train', number, of_shard)
   contents = []
   for number in range(3):
     path = str(folder / f'{number}.tfrecord')

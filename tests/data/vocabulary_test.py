@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from official_ext.data import corpus
 from official_ext.data import reader
 from official_ext.data import vocabulary
 
@@ -53,7 +54,7 @@ def test_too_small_a_vocabulary():
 def test_the_sample_is_bounded_and_takes_from_every_file(tmp_path):
   for name, letter in (('a', 'x'), ('b', 'y')):
     (tmp_path / f'{name}.txt').write_text(f'{letter * 99}\n' * 40000)
-  files = reader.expand_inputs([str(tmp_path / '*.txt')])
+  files = corpus.lay_out(reader.expand_inputs([str(tmp_path / '*.txt')]))
   sample = vocabulary.sample_text(files, 200_000)
   assert 200_000 <= sum(map(len, sample)) < 200_200
   assert {s[0] for s in sample} == {'x', 'y'}
