@@ -94,6 +94,9 @@ class GrowingTraining:
       raise ValueError(
           f'gradient_clip_norm is {gradient_clip_norm}; give a positive norm, '
           'or 0 for no clipping.')
+    # What a step returns is of all replicas already. Over several workers Keras
+    # would add it up, and log the loss times their number.
+    self.distribute_reduction_method = 'first'
     self.gradient_clip_norm = gradient_clip_norm
     self._dropout_seed = self._depth_seed = dropout_seed
     self.dropout_generator = tf.random.Generator.from_seed(dropout_seed)

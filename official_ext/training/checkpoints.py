@@ -76,7 +76,9 @@ class RunCheckpoints:
     checkpoint.save_counter.assign(step)
     if not self._is_chief:
       with tempfile.TemporaryDirectory() as elsewhere:
-        return checkpoint.write(os.path.join(elsewhere, 'not_chief'))
+        checkpoint.write(os.path.join(elsewhere, 'not_chief'))
+      # The chief's, which is the one that stays.
+      return self._path(step)
     path = self._path(step)
     earlier = [each for each in self._steps() if each != step]
     outcome = 'what there was of it is removed'

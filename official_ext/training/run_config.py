@@ -62,8 +62,8 @@ class PretrainConfig:
     steps_per_execution: training steps a call of the compiled function.
     strategy: 'one_device', 'mirrored', 'multi_worker' or 'tpu'.
     tpu: name of the TPU, or 'local' on a TPU VM; only for strategy 'tpu'.
-    num_replicas: devices to use; None uses all. 'mirrored' on a CPU makes as
-      many logical devices.
+    num_replicas: devices that 'mirrored' uses; None uses all. On a CPU it makes
+      as many logical devices.
     log_interval_steps: steps between two lines of metrics.
     checkpoint_interval_steps: steps between two checkpoints; a multiple of
       `log_interval_steps`.
@@ -318,6 +318,9 @@ class PretrainConfig:
     if self.tpu and self.strategy != 'tpu':
       return [f"tpu is {self.tpu!r} but strategy is {self.strategy!r}; set "
               "strategy = 'tpu' or drop tpu"]
+    if self.strategy in ('multi_worker', 'tpu') and self.num_replicas:
+      return [f'num_replicas is {self.num_replicas}, but strategy '
+              f"{self.strategy!r} uses all devices there are; drop num_replicas"]
     if self.strategy == 'one_device' and (self.num_replicas or 1) > 1:
       return [f"num_replicas is {self.num_replicas} but strategy 'one_device' "
               "has one; set strategy = 'mirrored' or drop num_replicas"]

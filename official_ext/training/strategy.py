@@ -1,6 +1,7 @@
 """From the name of a strategy to the `tf.distribute` object."""
 
 import signal
+import socket
 
 import tensorflow as tf
 
@@ -8,6 +9,7 @@ from official_ext.mistakes import one_line
 from official_ext.training.config_fields import CHOICES
 
 STRATEGIES = CHOICES['strategy']
+_TPU_TIMEOUT_SECONDS = 30.0
 
 
 def build_strategy(name: str, *, tpu: str = '', num_replicas: int | None = None
@@ -64,14 +66,32 @@ def _multi_worker() -> tf.distribute.Strategy:
 def _tpu(name: str) -> tf.distribute.Strategy:
   try:
     resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+    address = resolver.master()
+    if address:
+      _check_answers(address.removeprefix('grpc://'))
     tf.config.experimental_connect_to_cluster(resolver)
     tf.tpu.experimental.initialize_tpu_system(resolver)
     return tf.distribute.TPUStrategy(resolver)
   # The resolver asks a web service, whose errors are of many types.
   except Exception as error:
     raise ValueError(
-        f'the TPU {name!r} cannot be used ({one_line(error)}); '
+        f'the TPU {name!r} cannot be used: {one_line(error)}; '
         '`python -m official_ext.doctor --tpu` looks for the reason.') from error
+
+
+def _check_answers(address: str) -> None:
+  """TensorFlow itself would wait for the address for ever, and say nothing.
+
+  Raises:
+    OSError: nobody listens there, or nothing comes back.
+  """
+  host, _, port = address.rpartition(':')
+  try:
+    with socket.create_connection(
+        (host.strip('[]'), int(port)), timeout=_TPU_TIMEOUT_SECONDS):
+      pass
+  except OSError as error:
+    raise OSError(f'nobody answers at {address} ({one_line(error)})') from error
 
 
 def _split_cpu(num_devices: int) -> None:

@@ -186,6 +186,9 @@ def test_a_wrong_field(name, value, message):
     ({'num_replicas': 2},
      "num_replicas is 2 but strategy 'one_device' has one; set strategy = "
      "'mirrored' or drop num_replicas"),
+    ({'strategy': 'multi_worker', 'num_replicas': 2},
+     "num_replicas is 2, but strategy 'multi_worker' uses all devices there are; "
+     'drop num_replicas'),
     ({'strategy': 'mirrored', 'num_replicas': 3},
      'batch_size 4 is not divisible by 3 replicas; the nearest that is: 3'),
 ])
