@@ -27,6 +27,8 @@ _CACHE_DIR = flags.DEFINE_string(
     'cache_dir', None, 'As for `python -m official_ext.plan`.')
 _TPU_PYTHON = flags.DEFINE_string(
     'tpu_python', None, 'As for `python -m official_ext.plan`.')
+_MARKDOWN = flags.DEFINE_bool(
+    'markdown', False, 'Print the table for a document.')
 _JSON = flags.DEFINE_bool('json', False, 'Print JSON for machines.')
 
 
@@ -58,7 +60,7 @@ def main() -> None:
   if _JSON.value:
     print(json.dumps([row.to_json() for row in rows], indent=2))
   else:
-    print(table2.render(rows, topology))
+    print(table2.render(rows, topology, is_markdown=_MARKDOWN.value))
 
 
 if __name__ == '__main__':

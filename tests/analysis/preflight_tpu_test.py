@@ -2,10 +2,6 @@
 
 import pytest
 
-from official_ext import configuration
-from official_ext import gin_source
-from official_ext.analysis import cost_plan
-from official_ext.analysis.accelerators import Topology
 from official_ext.analysis.preflight import optimized_hlo
 from official_ext.analysis.preflight.estimate_cache import EstimateCache
 from official_ext.analysis.preflight.tpu_compiler import MissingCompilerError
@@ -18,13 +14,6 @@ _PRODUCT = '''module @step {
   }
 }
 '''
-_TINY = [name for name in gin_source.packaged_files()
-         if name.startswith('experiments/') and name.endswith('_tiny.gin')]
-# What has to be set; programs do not depend on it.
-_REQUIRED = {
-    'experiments/bert2bert_tiny.gin': ["INIT_CHECKPOINT = ''"],
-    'experiments/bert2bert_gpt_tiny.gin': ["INIT_CHECKPOINT = ''"],
-    'experiments/data_truncation_tiny.gin': ["SHORT_DATA_DIR = 'later'"]}
 
 
 @pytest.fixture(name='compiler', scope='module')
@@ -53,22 +42,3 @@ def test_what_does_not_parse_is_an_error_that_names_it(compiler):
   result, optimized = compiler.compile(
       _PRODUCT.replace('stablehlo.dot', 'stablehlo.blot'), 'v3:2x2')
   assert 'stablehlo.blot' in result['error'] and optimized is None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize('topology', ['v3:2x2', 'v4:2x2x1', 'v5e:2x2'])
-@pytest.mark.parametrize('name', _TINY)
-def test_every_tiny_experiment_compiles(name, topology, compiler):
-  config, _ = configuration.load_config(
-      [name], _REQUIRED.get(name, ()), require_directories=False)
-  topology = Topology.parse(topology)
-  plan = cost_plan.make_plan(
-      config, num_cores=2, topology=topology, compiler=compiler)
-  for stage in plan.stages:
-    assert stage.compiled.error is None, stage.stage.name
-    assert 0 < stage.memory_bytes < topology.chip.core_memory_bytes
-    # Our own formula; the compiler counts what is elementwise, too.
-    assert 2 * stage.compiled.product_flops == pytest.approx(
-        stage.train_flops, rel=0.02)
-    assert stage.compiled.flops > stage.compiled.product_flops
-    assert stage.compiled.seconds()['attention'] > 0
