@@ -12,6 +12,7 @@ import time
 import pytest
 
 from official_ext import gin_source
+from official_ext.export import conversion
 from official_ext.finetune_configuration import load_finetune_config
 from official_ext.mistakes import ConfigurationError
 from tests.downstream import samples
@@ -137,7 +138,10 @@ def test_all_mistakes_are_lines_of_one_error(tmp_path):
 @pytest.mark.slow
 def test_a_process_that_is_killed_goes_on_where_it_was(tmp_path):
   glue = samples.write_glue(str(tmp_path / 'glue'), train=400)
-  checkpoint = samples.write_checkpoint(str(tmp_path / 'bert'))
+  # A directory of Hugging Face is converted on the way.
+  checkpoint = str(tmp_path / 'hugging_face')
+  conversion.to_hugging_face(
+      samples.write_checkpoint(str(tmp_path / 'bert')), checkpoint)
 
   def arguments(output_dir):
     return [

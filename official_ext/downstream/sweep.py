@@ -69,8 +69,8 @@ class Sweep:
     steps = {trial.name: trial.num_steps(self._data.training.num_examples)
              for trial in self._trials}
     progress = Progress(
-        f'{self._data.settings.task}, {len(steps)} trials',
-        sum(steps.values()), 'steps')
+        f'fine-tuning on {self._data.settings.task}', sum(steps.values()),
+        'steps')
     before = 0
     for trial in self._trials:
       if trial.name not in done:

@@ -100,6 +100,7 @@ class SweepDirectory:
 
   def finish_trial(self, trial: str, result: Result) -> None:
     """Records a result, keeps `new_model` if it is the best, clears the rest."""
+    tf.io.gfile.makedirs(self.file(_TRIALS_DIR, trial))
     write_json(self.file(_TRIALS_DIR, trial, _RESULT_FILE), result)
     self._finish_replacement()
     if tf.io.gfile.exists(self.checkpoints(trial)):

@@ -141,9 +141,9 @@ def test_a_killed_trial_ends_as_if_nothing_had_happened(
   assert warnings[0].startswith(f'checkpoint {newest} is damaged (')
 
 
-@pytest.mark.parametrize('task', [
-    CLASSES, pytest.param(SCORES, marks=pytest.mark.slow),
-    pytest.param(SPANS, marks=pytest.mark.slow)], ids=lambda task: task.kind)
+@pytest.mark.slow
+@pytest.mark.parametrize('task', [CLASSES, SCORES, SPANS],
+                         ids=lambda task: task.kind)
 def test_two_replicas_do_what_one_device_does(
     task, checkpoint, mirrored, tmp_path):
   found = []
@@ -165,9 +165,9 @@ def test_a_trial_that_diverges_says_so(checkpoint, tmp_path):
                 warmup_fraction=0.)
   with pytest.raises(DivergedError) as error:
     train(trial, CLASSES, tmp_path)
-  assert str(error.value) in (
+  assert str(error.value) in tuple(
       f'batch4_rate1e+30_seed1: the loss is {value} at step {step}; use a lower '
-      'learning rate' for value in ('nan', 'inf') for step in (4, 6))
+      'learning rate' for value in ('nan', 'inf') for step in (2, 4, 6))
 
 
 def test_steps_and_names():
