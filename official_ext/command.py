@@ -123,7 +123,7 @@ def _describe(error: Exception) -> tuple[str, int]:
 def _message(error: Exception) -> str:
   """Path and reason if the error is about a file, else its own words."""
   if isinstance(error, OSError) and error.filename is not None:
-    return f'{os.fsdecode(error.filename)}: {error.strerror}'
+    return one_line(f'{os.fsdecode(error.filename)}: {error.strerror}')
   return one_line(error)
 
 

@@ -33,8 +33,13 @@ def raise_if_any(mistakes: Iterable[str]) -> None:
 
 
 def one_line(error: object) -> str:
-  """The message of an error, or any text, without its line breaks."""
-  return ' '.join(str(error).split()) or type(error).__name__
+  """The message of an error, or any text, as a terminal shows it: one line.
+
+  Line breaks become spaces; what a terminal would obey is escaped, because names
+  of files and values of settings may come from anywhere.
+  """
+  line = ' '.join(str(error).split()) or type(error).__name__
+  return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

@@ -139,6 +139,8 @@ def test_did_you_mean():
 def test_one_line():
   assert one_line(ValueError('two\n  lines')) == 'two lines'
   assert one_line(ValueError()) == 'ValueError'
+  assert one_line('clear \x1b[2J, turn \u202e, é \U0001f600') == (
+      r'clear \x1b[2J, turn \u202e, é ' '\U0001f600')
 
 
 def test_a_configuration_error_counts():

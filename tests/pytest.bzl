@@ -10,6 +10,7 @@ _ROOMS = [
     "growth",
     "modeling",
     "schedules",
+    "soak",
     "tpu_scripts",
     "training",
 ]

@@ -107,6 +107,11 @@ def _json_text(line: str, block: Block, number: int) -> str:
     raise ValueError(
         f'{block.path}, line {number}: JSON that is nested too deeply; make each '
         f'line an object such as {{"text": "..."}}, or {_SKIP}') from error
+  except ValueError as error:
+    # Python refuses numbers of thousands of digits.
+    raise ValueError(
+        f'{block.path}, line {number}: JSON that cannot be read ({error}); make '
+        f'each line an object such as {{"text": "..."}}, or {_SKIP}') from error
   text = record.get('text') if isinstance(record, dict) else None
   if not isinstance(text, str):
     raise ValueError(

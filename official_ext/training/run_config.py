@@ -164,7 +164,7 @@ class PretrainConfig:
     if not wrong & {'log_interval_steps', 'checkpoint_interval_steps'}:
       found += self._interval_mistakes()
     if not wrong & {'strategy', 'tpu'}:
-      found += self._strategy_mistakes(require_directories)
+      found += self._strategy_mistakes(require_directories, wrong)
     if manifest is not None and not wrong & {'architecture', 'num_predictions'}:
       found += data_mistakes.data_mistakes(self, manifest, wrong)
     if require_directories and not found:
@@ -311,7 +311,7 @@ class PretrainConfig:
               f'{self.log_interval_steps}; give {nearest}']
     return []
 
-  def _strategy_mistakes(self, require_tpu: bool) -> list[str]:
+  def _strategy_mistakes(self, require_tpu: bool, wrong: set[str]) -> list[str]:
     if self.strategy == 'tpu' and not self.tpu and require_tpu:
       return ["tpu is missing though strategy is 'tpu'; give --tpu with its "
               "name, or 'local' on a TPU VM"]
@@ -321,6 +321,8 @@ class PretrainConfig:
     if self.strategy in ('multi_worker', 'tpu') and self.num_replicas:
       return [f'num_replicas is {self.num_replicas}, but strategy '
               f"{self.strategy!r} uses all devices there are; drop num_replicas"]
+    if 'num_replicas' in wrong:
+      return []
     if self.strategy == 'one_device' and (self.num_replicas or 1) > 1:
       return [f"num_replicas is {self.num_replicas} but strategy 'one_device' "
               "has one; set strategy = 'mirrored' or drop num_replicas"]

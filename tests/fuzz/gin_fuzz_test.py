@@ -13,6 +13,7 @@ from official_ext.configuration import load_config
 from official_ext.gin_source import find_file
 from official_ext.gin_source import read_source
 from official_ext.mistakes import ConfigurationError
+from official_ext.mistakes import one_line
 from tests.fuzz.cases import counted
 
 _FILES = ['experiments/compound_grow_tiny.gin']
@@ -42,7 +43,9 @@ def _mistakes(files, params):
     lines = error.mistakes
   assert not {'this', 'antigravity'} & (set(sys.modules) - before)
   for line in lines:
-    assert line.strip() and '\n' not in line and line.isprintable(), repr(line)
+    assert line.strip() and '\n' not in line, line
+    # What a command prints.
+    assert one_line(line).isprintable(), repr(line)
   return lines
 
 

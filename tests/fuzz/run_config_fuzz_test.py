@@ -37,6 +37,7 @@ _MANIFEST = json.loads(Manifest(
         st.sampled_from([name for name in _CONFIG_FIELDS
                          if name != 'init_checkpoint']), JUNK, max_size=3),
     st.booleans())
+@hypothesis.example({'num_replicas': 1j}, False)
 @counted
 def test_run_configurations(changes, require_directories):
   config = dataclasses.replace(_SOUND, **changes)
@@ -79,6 +80,7 @@ def _changed(content, path, value):
     st.sampled_from([path for path in _paths(_MANIFEST) if path]),
     st.one_of(st.just(...), JUNK.filter(
         lambda value: not isinstance(value, (bytes, complex)))))
+@hypothesis.example(('splits', 'train', 'shards', 0, 'file'), None)
 @counted
 def test_manifests_with_another_value(path, value):
   try:

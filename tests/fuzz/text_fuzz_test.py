@@ -36,6 +36,8 @@ _TEXTS = st.lists(st.one_of(
 
 
 @hypothesis.given(_BYTES, st.sampled_from(['txt', 'jsonl']), st.booleans())
+@hypothesis.example(b'9' * 5000, 'jsonl', False)
+@hypothesis.example(b'[' * 100_000, 'jsonl', False)
 @counted
 def test_files(data, kind, is_compressed):
   stored = gzip.compress(data, mtime=0) if is_compressed else data
