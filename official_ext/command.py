@@ -101,6 +101,9 @@ def quieten(debug: bool = False) -> None:
   # google.api_core warns of the end of support of the Python in use.
   warnings.filterwarnings(
       'ignore', category=FutureWarning, module=r'google\..*')
+  # tensorflow_hub, which Model Garden imports, reads its version with it.
+  warnings.filterwarnings(
+      'ignore', category=UserWarning, message='pkg_resources is deprecated')
 
 
 def _describe(error: Exception) -> tuple[str, int]:
