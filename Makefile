@@ -8,9 +8,9 @@ PY := .venv/bin/python
 # Workers of the test suite; a worker takes about 2 GB of memory.
 TEST_WORKERS ?= 2
 # Sets iterate alike in every worker, and again in the next run.
-test test-slow test-huggingface bazel-test: export PYTHONHASHSEED ?= 0
+test test-slow soak test-huggingface bazel-test: export PYTHONHASHSEED ?= 0
 
-.PHONY: help venv quickstart test test-slow test-huggingface lock bazel-test bench clean
+.PHONY: help venv quickstart test test-slow soak test-huggingface lock bazel-test bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ test: venv ## run the tests (not the slow ones)
 
 test-slow: venv ## run the tests marked slow
 	@$(PY) -m pytest -m slow
+
+soak: venv ## kill a run fifty times and fuzz what users write; prints a table
+	@$(PY) -m tests.soak
 
 test-huggingface: venv ## compare with transformers, on a real model
 	@$(PY) -m pip install -q --disable-pip-version-check --no-build-isolation \

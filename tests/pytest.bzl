@@ -11,6 +11,7 @@ _ROOMS = [
     "modeling",
     "schedules",
     "soak",
+    "soak",
     "tpu_scripts",
     "training",
 ]

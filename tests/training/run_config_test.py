@@ -316,3 +316,27 @@ def test_a_run_directory_that_is_a_file_is_refused(tmp_path):
   path.write_text('')
   assert make_config(model_dir=str(path)).mistakes() == [
       f'model_dir is {str(path)!r}, which is a file; give a directory']
+
+
+def test_a_run_directory_that_cannot_be_written_to_is_refused(tmp_path):
+  path = tmp_path / 'run'
+  path.mkdir(mode=0o500)
+  # Permissions mean nothing to root.
+  user, is_root = 65534, not os.geteuid()
+  if is_root:
+    for parent in (path, *path.parents[:2]):
+      os.chown(parent, user, -1)
+    os.seteuid(user)
+  try:
+    found = make_config(model_dir=str(path), seed=-1).mistakes()
+    below = make_config(model_dir=str(path / 'a/b')).mistakes()
+  finally:
+    if is_root:
+      os.seteuid(0)
+  reason = ('where nothing can be written (Permission denied); give a directory '
+            'of yours, or mend its permissions')
+  # With all other mistakes, and before any device is taken.
+  assert found == ['seed is -1; give a whole number of at least 0',
+                   f'model_dir is {str(path)!r}, {reason}']
+  assert below == [f'model_dir is {str(path / "a/b")!r}, {reason}']
+  assert not list(path.iterdir())
