@@ -33,6 +33,11 @@ _LITERALS = st.one_of(
     st.lists(st.integers(0, 5), max_size=3)).map(repr)
 
 
+# A whole configuration is read for each: a third as many as of other cases.
+_FEWER = hypothesis.settings(
+    max_examples=hypothesis.settings().max_examples // 3)
+
+
 def _mistakes(files, params):
   """What is wrong; nothing else may come of it."""
   before = set(sys.modules)
@@ -49,12 +54,14 @@ def _mistakes(files, params):
   return lines
 
 
+@_FEWER
 @hypothesis.given(st.lists(_TOKENS, max_size=25).map(''.join))
 @counted
 def test_any_statements(text):
   _mistakes(_FILES, [text])
 
 
+@_FEWER
 @hypothesis.given(st.text(max_size=60))
 @counted
 def test_any_text(text):
@@ -63,6 +70,7 @@ def test_any_text(text):
   _mistakes(_FILES, [text])
 
 
+@_FEWER
 @hypothesis.given(
     st.integers(0, len(_TEXT)), st.integers(0, 40),
     st.lists(_TOKENS, max_size=4).map(''.join))
@@ -77,6 +85,7 @@ _PARAMETERS = sorted(
     for parameter in inspect.signature(target).parameters)
 
 
+@_FEWER
 @hypothesis.given(st.sampled_from(_PARAMETERS), _LITERALS)
 @counted
 def test_any_value_of_any_parameter(parameter, literal):
@@ -88,6 +97,7 @@ def test_any_value_of_any_parameter(parameter, literal):
 
 @pytest.mark.parametrize('text', [
     'train.seed = %' + 'A' * 5000, '@' * 3000, 'a/' * 3000 + 'b.c = 1',
-    'train:\n' + '  seed = 1\n' * 3000, '(' * 3000, '"' * 3001, '\\\n' * 3000])
+    'train:\n' + '  seed = 1\n' * 300, '(' * 3000, '"' * 3001, '\\\n' * 300],
+    ids=['macro', 'references', 'scopes', 'block', 'brackets', 'quotes', 'lines'])
 def test_long_ones(text):
   _mistakes(_FILES, [text])

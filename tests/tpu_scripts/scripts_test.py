@@ -282,6 +282,7 @@ def test_supervising_a_mistake_in_the_configuration(cloud):
   assert cloud.calls().count('queued-resources create') == 1
 
 
+@pytest.mark.slow
 def test_supervising_a_run_that_always_fails(cloud):
   cloud.put(creations=[['ACTIVE']] * 9, runs=[1] * 9)
   done = cloud.run('supervise.py', *FAST, '--failures', '2', '--keep', '--wheel',

@@ -10,6 +10,8 @@ import hypothesis
 from hypothesis import strategies as st
 import pytest
 
+from official_ext import command
+
 # Under Bazel this file is a link to the one in the repository.
 _SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / 'tpu_scripts'
 
@@ -85,6 +87,11 @@ def test_the_tpu_of_another_run_is_left_alone():
   assert decision.keep
   assert "another run is on this TPU: ['other']" in decision.why
   assert not decide(job('exited', 0))[0].keep
+
+
+def test_exit_codes_are_those_of_the_commands():
+  assert (supervision.DONE, supervision.MISTAKE, supervision.SAVED) == (
+      0, command.USAGE_EXIT_CODE, command.STOPPED_EXIT_CODE)
 
 
 class TestLimits:
