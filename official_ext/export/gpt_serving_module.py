@@ -1,18 +1,19 @@
 """What is served of a GPT: three signatures over its variables.
 
-As for BERT, the module holds variables, one lookup table and traced functions,
+As for BERT, the module holds variables, lookup tables and traced functions,
 but no Keras object.
 """
 
 from collections.abc import Callable, Sequence
+import types
 
 import tensorflow as tf
 
-from official_ext.data.tokenizer import Tokenizer
 from official_ext.export import generation
 from official_ext.export import prompt_text
 from official_ext.export import TOP_K
 from official_ext.export.piece_table import piece_table
+from official_ext.export.served_tokenizer import served_tokenizer
 from official_ext.modeling import weights
 from official_ext.modeling.gpt_pretrainer import GrowingGptPretrainer
 
@@ -24,37 +25,38 @@ class GptServingModule(tf.Module):
 
   Args:
     model: a built pretrainer.
-    tokenizer: the one that made the training data.
     vocabulary_file: its pieces, one a line; becomes an asset.
+    lower_case: whether its tokenizer lower-cases.
     sequence_length: tokens of a prompt and its continuation, together.
     top_k: next tokens that `next_token` offers.
 
   Attributes:
     variables_by_name: the weights under their canonical names.
-    next_token_logits: signature `next_token_logits`.
-    next_token: signature `next_token`.
-    generate: signature `generate`.
+    functions: the signatures by their names.
   """
 
-  def __init__(self, model: GrowingGptPretrainer, tokenizer: Tokenizer,
-               vocabulary_file: str, *, sequence_length: int,
-               top_k: int = TOP_K):
+  def __init__(self, model: GrowingGptPretrainer, vocabulary_file: str, *,
+               lower_case: bool, sequence_length: int, top_k: int = TOP_K):
     super().__init__(name='pretrained_gpt')
     self.variables_by_name = weights.named_variables(model)
     self._pieces = piece_table(vocabulary_file)
+    tokenizer, portable = served_tokenizer(
+        vocabulary_file, lower_case=lower_case)
+    self._ids = portable.table
 
     # Model and tokenizer stay in these closures: as attributes they would be
-    # saved, and with them the need for Keras.
-    self.next_token_logits = _next_token_logits(model)
-    self.next_token = _next_token(
-        model, tokenizer, self._pieces, sequence_length, top_k)
-    self.generate = _generate(model, tokenizer, self._pieces, sequence_length)
+    # saved, and with them the need for Keras. Not a dict, of which all functions
+    # would be saved, wanted or not.
+    self.functions = types.MappingProxyType({
+        'next_token_logits': _next_token_logits(model),
+        'next_token': _next_token(
+            model, tokenizer, self._pieces, sequence_length, top_k),
+        'generate': _generate(
+            model, tokenizer, self._pieces, sequence_length)})
 
   def signatures(self, names: Sequence[str]) -> dict[str, Callable]:
     """The functions to save, by the name they are served under."""
-    functions = {'next_token_logits': self.next_token_logits,
-                 'next_token': self.next_token, 'generate': self.generate}
-    return {name: functions[name] for name in names}
+    return {name: self.functions[name] for name in names}
 
 
 def _next_token_logits(model):

@@ -40,6 +40,7 @@ class PortableTokenizer:
         tf.lookup.TextFileInitializer(
             vocabulary_file, tf.string, tf.lookup.TextFileIndex.WHOLE_LINE,
             tf.int64, tf.lookup.TextFileIndex.LINE_NUMBER), num_oov_buckets=1)
+    self._lower_case = lower_case
     self._tokenizer = text.BertTokenizer(
         self.table, token_out_type=tf.int32, lower_case=lower_case)
 
@@ -47,9 +48,47 @@ class PortableTokenizer:
     """Pieces of each string: int32, with one more axis than `texts`."""
     if isinstance(texts, tf.RaggedTensor):
       return texts.with_flat_values(self.tokenize(texts.flat_values))
-    texts = tf.strings.regex_replace(texts, _SPACES, ' ')
-    texts = tf.strings.regex_replace(texts, _NEW_PUNCTUATION, r' \0 ')
-    return self._tokenizer.tokenize(texts).merge_dims(1, 2)
+    return self._tokenizer.tokenize(_rewritten(texts)).merge_dims(1, 2)
+
+  def bounds_in_words(self, words: tf.Tensor, indices: tf.Tensor
+                      ) -> tuple[tf.Tensor, tf.Tensor]:
+    """Where in words, as they stand in a text, one piece of each stands.
+
+    Args:
+      words: string [batch], of `split_words`.
+      indices: int [batch], which of its pieces.
+
+    Returns:
+      First character of the piece, and the one after its last: int32 [batch].
+      Where the tokenizer makes more or fewer characters of a word, those of the
+      whole word.
+    """
+    words = _rewritten(words)
+    _, starts, ends = self._tokenizer.tokenize_with_offsets(words)
+    read = words
+    if self._lower_case:
+      # What `BertTokenizer` does before it splits, and counts offsets in.
+      read = text.normalize_utf8(text.case_fold_utf8(words), 'NFD')
+      read = tf.strings.regex_replace(read, r'\p{Mn}', '')
+    size = _num_characters(words)
+    is_aligned = tf.equal(size, _num_characters(read))
+
+    def characters_before(offsets):
+      offsets = tf.gather(
+          offsets.merge_dims(1, 2).to_tensor(), indices, batch_dims=1)
+      return _num_characters(
+          tf.strings.substr(read, tf.zeros_like(offsets), offsets))
+    return (tf.where(is_aligned, characters_before(starts), 0),
+            tf.where(is_aligned, characters_before(ends), size))
+
+
+def _rewritten(texts: tf.Tensor) -> tf.Tensor:
+  texts = tf.strings.regex_replace(texts, _SPACES, ' ')
+  return tf.strings.regex_replace(texts, _NEW_PUNCTUATION, r' \0 ')
+
+
+def _num_characters(texts: tf.Tensor) -> tf.Tensor:
+  return tf.strings.length(texts, 'UTF8_CHAR')
 
 
 def split_words(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
@@ -72,8 +111,10 @@ def split_words(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
 
 
 def served_tokenizer(vocabulary_file: str, *, lower_case: bool
-                     ) -> tuple[Tokenizer, tf.lookup.StaticVocabularyTable]:
-  """A tokenizer for signatures, and the table that a SavedModel has to hold.
+                     ) -> tuple[Tokenizer, PortableTokenizer]:
+  """A tokenizer for signatures, and what does its work.
+
+  A SavedModel has to hold the `table` of the second one.
 
   Raises:
     ValueError: the vocabulary cannot be used.
@@ -82,4 +123,4 @@ def served_tokenizer(vocabulary_file: str, *, lower_case: bool
   tokenizer = Tokenizer(
       read_vocabulary(vocabulary_file), lower_case=lower_case,
       pieces_of=portable.tokenize)
-  return tokenizer, portable.table
+  return tokenizer, portable

@@ -216,13 +216,14 @@ def test_a_part_of_the_signatures(tmp_path):
 
 @pytest.mark.parametrize('options, message', [
     (dict(signatures=['serving_default', 'generate']),
-     'signatures are serving_default,generate; give one or more of '
+     'signatures are serving_default,generate; of this model (gpt) give one or '
+     'more of '
      'next_token_logits,next_token,generate.'),
     (dict(signatures=[]),
-     'signatures are none; give one or more of '
+     'signatures are none; of this model (gpt) give one or more of '
      'next_token_logits,next_token,generate.'),
     (dict(max_masks=3),
-     'max_masks is 3, but a GPT fills no masks; leave it out.'),
+     'max_masks is 3, but this model (gpt) fills no masks; leave it out.'),
     (dict(top_k=21), 'top_k is 21; give 1 to 20.'),
 ])
 def test_refusals(tmp_path, options, message):

@@ -35,8 +35,10 @@ def _message(path, **options):
 
 def test_no_run(tmp_path):
   assert _message(tmp_path) == (
-      f'{tmp_path} has no schedule.json; give the model_dir that `train` wrote '
-      'to.')
+      f'{tmp_path} is neither a run of `train` (no schedule.json) nor a '
+      f'fine-tuned model (no task.json); and {tmp_path} has no checkpoint; give '
+      'a run directory of `train`, a directory that `grow` or `convert` wrote, '
+      'or the prefix of a checkpoint (folder/ckpt-100).')
 
 
 def test_no_checkpoint(run):
@@ -62,9 +64,9 @@ def test_another_vocabulary(run):
 
 def test_numbers_and_signatures(run):
   assert _message(run, signatures=['embde']) == (
-      'signatures are embde; give one or more of '
-      'serving_default,token_ids,embed.')
-  assert _message(run, signatures=[]).startswith('signatures are none; give')
+      'signatures are embde; of this model (bert) give one or more of '
+      'serving_default,token_ids,embed,embed_token_ids.')
+  assert _message(run, signatures=[]).startswith('signatures are none; of this model')
   assert _message(run, top_k=21) == 'top_k is 21; give 1 to 20.'
   assert _message(run, max_masks=0) == 'max_masks is 0; give 1 to 14.'
 
@@ -124,8 +126,7 @@ def test_command_fills_a_mask(run):
 def test_command_s_error_is_one_line(tmp_path):
   finished = _command(f'--model_dir={tmp_path}')
   assert finished.returncode == 2
-  assert finished.stderr.splitlines() == [
-      f'error: {tmp_path} has no schedule.json; give the model_dir that `train` '
-      'wrote to.']
+  (line,) = finished.stderr.splitlines()
+  assert line.startswith(f'error: {tmp_path} is neither a run of `train` ')
   finished = _command('--model_dir=x', '--signatures=embed', '--try=[MASK]')
   assert 'add it to --signatures' in finished.stderr
