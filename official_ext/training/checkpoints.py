@@ -18,8 +18,11 @@ from official_ext.training import durable_files
 STEP_KEY = 'global_step'
 STAGE_KEY = 'stage_index'
 _VALUE_SUFFIX = '/.ATTRIBUTES/VARIABLE_VALUE'
-# Where damaged checkpoints are put, within the directory.
+# Where damaged checkpoints are put, within the directory; and the newest one
+# whose saving was cut short, which happens too often to keep them all.
 DAMAGED_DIR = 'damaged'
+UNFINISHED_DIR = 'unfinished'
+_NOT_SEALED = 'it has no seal: it was not saved to the end'
 # TensorFlow's own list, for `tf.train.latest_checkpoint` and stock tools.
 _LIST_FILE = 'checkpoint'
 _OWN_FILE = re.compile(
@@ -121,14 +124,15 @@ class RunCheckpoints:
   def recover(self, warn: Callable[[str], None]) -> str | None:
     """As `newest_valid`, for the run itself, which is about to go on.
 
-    Damaged checkpoints are put into `damaged/`; what a save that was cut short
-    has left is deleted.
+    Damaged checkpoints are put into `damaged/`, one without a seal into
+    `unfinished/`; other files that a save left when it was cut short are
+    deleted.
     """
     if not self._is_chief:
       return self.newest_valid(warn)
     newest, damages = self._examine()
     for step, damage in damages.items():
-      place = self._set_aside(step)
+      place = self._set_aside(step, damage)
       warn(f'checkpoint {self._path(step)} is damaged ({damage}); it is now in '
            f'{place}, falling back to the one before it.')
     self._delete_leftovers()
@@ -157,7 +161,7 @@ class RunCheckpoints:
       if step in sealed:
         damage = checkpoint_seal.find_broken_seal(self._path(step))
       elif sealed and step > min(sealed):
-        damage = 'it has no seal: it was not saved to the end'
+        damage = _NOT_SEALED
       else:
         # Of a run that was begun before there were seals.
         damage = find_damage(self._path(step))
@@ -196,9 +200,13 @@ class RunCheckpoints:
     durable_files.write_whole(
         os.path.join(self._directory, _LIST_FILE), '\n'.join(lines) + '\n')
 
-  def _set_aside(self, step: int) -> str:
+  def _set_aside(self, step: int, damage: str) -> str:
     place = os.path.join(self._directory, DAMAGED_DIR, f'ckpt-{step}')
     number = 1
+    if damage == _NOT_SEALED:
+      place = os.path.join(self._directory, UNFINISHED_DIR)
+      if tf.io.gfile.exists(place):
+        tf.io.gfile.rmtree(place)
     while tf.io.gfile.exists(place):
       number += 1
       place = os.path.join(self._directory, DAMAGED_DIR, f'ckpt-{step}-{number}')
