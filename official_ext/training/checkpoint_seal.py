@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from official_ext.data.reader import file_sha256
+from official_ext.data.stored_file import file_sha256
 from official_ext.training import durable_files
 
 SUFFIX = '.seal.json'

@@ -7,7 +7,7 @@ import re
 
 import tensorflow as tf
 
-from official_ext.data.reader import is_remote
+from official_ext.data.stored_file import is_remote
 from official_ext.mistakes import one_line
 
 PARTIAL_SUFFIX = '.partial'

@@ -96,10 +96,15 @@ class StepProfiler(tf_keras.callbacks.Callback):
   def _start(self, step: int) -> None:
     stage = self._growth.stage
     name = f'{run_directory.PROFILE_DIR}/stage_{stage.index}_step_{step}'
+    path = self._directory.file(name)
     with self._ledger.spending('profiling'):
+      # Of a session that was killed; these steps are done again, and a reader
+      # could tell the two apart by the wall clock only.
+      if tf.io.gfile.exists(path):
+        tf.io.gfile.rmtree(path)
       self._wait_for_device()
       try:
-        tf.profiler.experimental.start(self._directory.file(name))
+        tf.profiler.experimental.start(path)
       except tf.errors.AlreadyExistsError:
         # Somebody watches this process already; their trace is theirs.
         self._window = None

@@ -21,7 +21,7 @@ import uuid
 
 import tensorflow as tf
 
-from official_ext.data.reader import is_remote
+from official_ext.data.stored_file import is_remote
 from official_ext.training import durable_files
 
 LOCK_FILE = 'run.lock'
