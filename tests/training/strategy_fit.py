@@ -26,9 +26,7 @@ from tests.training import tiny_run
 NUM_STEPS = 12
 SCHEDULE = GrowthSchedule((
     Stage('half', steps=4, depth=0.5, ffn_sharing=2, query_pool_size=2),
-    # Draws a depth at every step.
-    Stage('draws', steps=3, ffn_sharing=2, query_pool_size=2,
-          sub_model_layers=1),
+    Stage('deep', steps=3, ffn_sharing=2, query_pool_size=2),
     Stage('full', steps=5)))
 
 
