@@ -138,6 +138,7 @@ class Manifest:
       if fields.get('index'):
         fields['index'] = RecordIndex(**fields['index'])
       manifest = cls(**fields)
+      _check_kinds(manifest, 'manifest')
       files = [shard.file for split in manifest.splits.values()
                for shard in split.shards]
       for file in files + ([manifest.index.file] if manifest.index else []):
@@ -196,6 +197,30 @@ class Manifest:
       file.flush()
       os.fsync(file.fileno())
     os.replace(path + '.partial', path)
+
+
+def _check_kinds(record: Any, name: str) -> None:
+  """Raises ValueError if a field, at any depth, is not of the kind it has to be."""
+  for field in dataclasses.fields(record):
+    value, place = getattr(record, field.name), f'{name}.{field.name}'
+    if field.type is int:
+      is_right = (isinstance(value, int) and not isinstance(value, bool)
+                  and value >= 0)
+    elif field.type is str:
+      is_right = isinstance(value, str)
+    else:
+      is_right = value is None or isinstance(value, (dict, tuple, RecordIndex))
+    if not is_right:
+      raise ValueError(
+          f'{place} is {value!r:.60}; prepare the data again, or copy its '
+          'manifest again')
+  if isinstance(record, Manifest):
+    if record.index is not None:
+      _check_kinds(record.index, f'{name}.index')
+    for split_name, split in record.splits.items():
+      _check_kinds(split, f'{name}.splits.{split_name}')
+      for shard in split.shards:
+        _check_kinds(shard, f'{name}.splits.{split_name}.shards')
 
 
 def _no_manifest(data_dir: str) -> str:

@@ -165,7 +165,8 @@ class PretrainConfig:
       found += self._interval_mistakes()
     if not wrong & {'strategy', 'tpu'}:
       found += self._strategy_mistakes(require_directories, wrong)
-    if manifest is not None and not wrong & {'architecture', 'num_predictions'}:
+    if (manifest is not None and isinstance(self.data_dir, str | None)
+        and not wrong & {'architecture', 'num_predictions'}):
       found += data_mistakes.data_mistakes(self, manifest, wrong)
     if require_directories and not found:
       found += data_mistakes.stage_data_mistakes(self, manifest)

@@ -40,6 +40,27 @@ def test_a_shard_outside_of_the_directory(file):
     Manifest.from_json(json.dumps({**FIELDS, 'splits': {'train': split}}))
 
 
+@pytest.mark.parametrize('path, value', [
+    (('seq_length',), '32'), (('seed',), -1), (('vocab_sha256',), None),
+    (('corpus',), 3), (('splits', 'train', 'examples'), 1.5),
+    (('splits', 'train', 'shards', 0, 'bytes'), True)])
+def test_a_value_of_another_kind(path, value):
+  fields = json.loads(json.dumps({**FIELDS, 'splits': {'train': {
+      'examples': 1, 'documents': 1, 'tokens': 1, 'shards': [
+          {'file': 'a', 'examples': 1, 'bytes': 1, 'sha256': 'ab'}]}}}))
+  *folders, name = path
+  place = fields
+  for folder in folders:
+    place = place[folder]
+  place[name] = value
+  with pytest.raises(ValueError) as caught:
+    Manifest.from_json(json.dumps(fields))
+  dotted = '.'.join(str(part) for part in path if part != 0)
+  assert str(caught.value) == (
+      f'manifest.{dotted} is {value!r}; prepare the data again, or copy its '
+      'manifest again')
+
+
 @pytest.mark.parametrize('text', ['[' * 20_000, '1' * 5000, '{', 'null', ''])
 def test_what_is_no_manifest(text):
   with pytest.raises(ValueError, match='^not a manifest of official_ext.prepare '):

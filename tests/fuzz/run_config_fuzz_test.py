@@ -38,6 +38,7 @@ _MANIFEST = json.loads(Manifest(
                          if name != 'init_checkpoint']), JUNK, max_size=3),
     st.booleans())
 @hypothesis.example({'num_replicas': 1j}, False)
+@hypothesis.example({'data_dir': 1}, False)
 @counted
 def test_run_configurations(changes, require_directories):
   config = dataclasses.replace(_SOUND, **changes)
@@ -81,6 +82,7 @@ def _changed(content, path, value):
     st.one_of(st.just(...), JUNK.filter(
         lambda value: not isinstance(value, (bytes, complex)))))
 @hypothesis.example(('splits', 'train', 'shards', 0, 'file'), None)
+@hypothesis.example(('splits', 'train', 'examples'), None)
 @counted
 def test_manifests_with_another_value(path, value):
   try:

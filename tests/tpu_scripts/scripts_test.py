@@ -18,7 +18,7 @@ _SHELL = sorted([*SCRIPTS.rglob('*.sh'), *ROOT.glob('tools/*.sh')])
 # Those that are called with settings.
 _CALLED = ['create.sh', 'setup_hosts.sh', 'launch.sh', 'status.sh',
            'follow_log.sh', 'tear_down.sh']
-FAST = ['--poll_seconds', '0.02', '--longest_wait_seconds', '0.02']
+FAST = ['--poll_seconds', '0.1', '--longest_wait_seconds', '0.1']
 
 
 @pytest.fixture(name='cloud')
