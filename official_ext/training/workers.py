@@ -19,8 +19,6 @@ from official_ext.training.stop_agreement import StopAgreement
 
 # How long the watch may take to find out whose loss an error comes from.
 _WATCH_SECONDS = 20.0
-# After the work is done nobody waits for long.
-_FAREWELL_SECONDS = 30.0
 _READ_SECONDS = 5.0
 # What a worker that is gone, or was started again, makes of an operation that
 # takes all of them.
@@ -126,17 +124,16 @@ class Workers:
 
   def part(self) -> None:
     """Waits until all workers are through, so that none is missed too early."""
-    if self._agreement is not None:
-      self._agreement.end()
     if self._cluster is None:
       return
+    if self._agreement is not None:
+      self._agreement.end()
     try:
       coordination.publish(f'through/{self._cluster.index}', 'done')
       for index in range(len(self._cluster.addresses)):
-        if coordination.read(f'through/{index}', _FAREWELL_SECONDS) is None:
-          return
+        self._wait(f'through/{index}')
     except tf.errors.OpError:
-      # Whoever is gone by now was through.
+      # Worker 0, which has the texts, was the first to know that all are through.
       return
 
   def _differences(self, chief: Mapping[str, Any], own: Mapping[str, Any]
@@ -189,6 +186,9 @@ def join(strategy: str) -> Iterator[Workers]:
       line = worker_watch.lost_message(
           'another worker failed or was started again', one_line(failed))
     if not line:
+      if workers.stopped(False):
+        # The chief may still be writing the last checkpoint.
+        workers.part()
       watch.stop()
       raise
     worker_watch.leave_without_waiting()
