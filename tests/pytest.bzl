@@ -11,7 +11,6 @@ _ROOMS = [
     "modeling",
     "schedules",
     "soak",
-    "soak",
     "tpu_scripts",
     "training",
 ]

@@ -171,7 +171,8 @@ class PretrainConfig:
     if require_directories and not found:
       found += data_mistakes.stage_data_mistakes(self, manifest)
       found += self._source_mistakes(manifest)
-    return found
+    # Paths may hold anything.
+    return [one_line(line) for line in found]
 
   def resolve(self) -> tuple[ResolvedStage, ...]:
     """The stages in absolute numbers.

@@ -39,6 +39,7 @@ _MANIFEST = json.loads(Manifest(
     st.booleans())
 @hypothesis.example({'num_replicas': 1j}, False)
 @hypothesis.example({'data_dir': 1}, False)
+@hypothesis.example({'data_dir': '\n'}, False)
 @counted
 def test_run_configurations(changes, require_directories):
   config = dataclasses.replace(_SOUND, **changes)

@@ -49,7 +49,7 @@ class FakeCloud:
     program = (['bash'] if script.endswith('.sh') else [sys.executable])
     return subprocess.run(
         [*program, str(SCRIPTS / script), *settings, *arguments],
-        cwd=self.folder, capture_output=True, text=True, check=False, timeout=120,
+        cwd=self.folder, capture_output=True, text=True, check=False, timeout=600,
         env={'PATH': str(self._bin), 'HOME': '/nowhere',
              'FAKE_GCLOUD': str(self.folder), **environ})
 
