@@ -45,11 +45,17 @@ def write_whole(path: str, content: str | bytes) -> None:
     with tf.io.gfile.GFile(path, 'wb') as file:
       file.write(data)
     return
-  with open(path + PARTIAL_SUFFIX, 'wb') as file:
-    file.write(data)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(path + PARTIAL_SUFFIX, path)
+  partial = path + PARTIAL_SUFFIX
+  try:
+    with open(partial, 'wb') as file:
+      file.write(data)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(partial, path)
+  except OSError:
+    with contextlib.suppress(OSError):
+      os.unlink(partial)
+    raise
   sync(os.path.dirname(path) or '.')
 
 

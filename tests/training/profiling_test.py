@@ -184,3 +184,12 @@ def test_ledger_counts_blocks_that_fail_and_goes_on_from_earlier():
   assert ledger.to_dict() == {
       'steps': 0.0, 'tracing': 0.0, 'growth': 3.5, 'evaluation': 0.25,
       'checkpoints': 0.0, 'profiling': 0.0}
+
+
+def test_ledger_counts_what_a_running_block_has_taken_so_far():
+  clock = iter([10.0, 12.5, 14.0, 15.0])
+  ledger = TimeLedger({'checkpoints': 1.0}, clock=lambda: next(clock))
+  with ledger.spending('checkpoints'):
+    # A checkpoint keeps the seconds of its own saving.
+    assert ledger.to_dict()['checkpoints'] == 3.5
+  assert ledger.to_dict()['checkpoints'] == 5.0
