@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import gc
 from typing import Any
 
 import tensorflow as tf
@@ -76,6 +77,8 @@ class Sweep:
       if trial.name not in done:
         self._run_trial(
             trial, lambda step, before=before: progress.advance_to(before + step))
+        # A trial's model and its compiled functions refer to each other.
+        gc.collect()
       before += steps[trial.name]
       progress.advance_to(before)
     progress.close()
