@@ -1,8 +1,11 @@
 """A folder with a fake gcloud and fake hosts, and the scripts run against it."""
 
+import contextlib
 import json
+import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -67,6 +70,12 @@ class FakeCloud:
     """What the hosts' python was asked to do."""
     return [json.loads(line) for line in
             (self.folder / 'hosts.jsonl').read_text().splitlines()]
+
+  def close(self):
+    """Ends what a test that failed may have left running."""
+    for path in self.folder.glob('host[0-9]*/pids/*'):
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(int(path.name), signal.SIGKILL)
 
   def _program(self, path: pathlib.Path, source: str):
     path.parent.mkdir()

@@ -23,7 +23,9 @@ FAST = ['--poll_seconds', '0.1', '--longest_wait_seconds', '0.1']
 
 @pytest.fixture(name='cloud')
 def fixture_cloud(tmp_path):
-  return FakeCloud(tmp_path)
+  cloud = FakeCloud(tmp_path)
+  yield cloud
+  cloud.close()
 
 
 @pytest.mark.skipif(not shutil.which('shellcheck'),
