@@ -2,8 +2,11 @@
 
 All that is not attention works on single tokens, so the tokens of a batch stand
 in one packed matrix there, `[tokens, hidden]`, whatever the lengths of the rows.
-The attention alone sees padded rows. The weights are the encoder's own.
+The attention alone sees padded rows, in groups of like length, so that a long
+row does not make short ones dear. The weights are the encoder's own.
 """
+
+from typing import NamedTuple
 
 import tensorflow as tf, tf_keras
 
@@ -12,6 +15,8 @@ from official_ext.modeling.activations import activation_named
 from official_ext.modeling.weights import encoder_variables
 
 _NEVER = -1e9
+# Tokens of the longest row of each group but the last.
+_GROUPS = (64, 192)
 
 
 class PackedEncoder:
@@ -46,20 +51,15 @@ class PackedEncoder:
     Returns:
       float32 [batch, length, hidden], 0 where there is no token.
     """
-    rows = words.row_lengths()
-    longest = tf.reduce_max(rows)
-    # Where in the packed matrix each place of the padded rows comes from, and
-    # the other way round.
-    sources = words.with_values(tf.range(tf.size(words.values))).to_tensor(0)
-    positions = tf.ragged.range(rows).values
-    places = words.value_rowids() * longest + positions
-    blocked = tf.where(tf.sequence_mask(rows, longest), 0.0, _NEVER)
+    # Shortest first, so that the rows of a group are neighbours.
+    order = tf.argsort(words.row_lengths(), stable=True)
+    words, types = tf.gather(words, order), tf.gather(types, order)
+    positions = tf.ragged.range(words.row_lengths()).values
+    groups = _groups(words, self._architecture.max_positions)
     hidden = self._embed(words.values, positions, types.values)
     for layer in range(self._architecture.num_layers):
       name = f'layer_{layer}'
-      attended = self._attend(
-          f'{name}/attention', hidden, sources, places,
-          blocked[:, tf.newaxis, tf.newaxis, :])
+      attended = self._attend(f'{name}/attention', hidden, groups)
       hidden = self._norm(f'{name}/attention/norm', hidden + attended)
       inner = self._activation(self._dense(f'{name}/ffn/inner', hidden))
       hidden = self._norm(
@@ -67,6 +67,7 @@ class PackedEncoder:
     size = self._architecture.hidden_size
     padded = words.with_values(hidden).to_tensor(
         0.0, shape=tf.stack([-1, length, size]))
+    padded = tf.gather(padded, tf.math.invert_permutation(order))
     return tf.ensure_shape(padded, [None, None, size])
 
   def _embed(self, words, positions, types):
@@ -75,22 +76,28 @@ class PackedEncoder:
         for table, ids in (
             ('word', words), ('position', positions), ('type', types))))
 
-  def _attend(self, name, hidden, sources, places, blocked):
-    """[tokens, hidden] to [tokens, hidden], by way of [batch, longest, ...]."""
+  def _attend(self, name, hidden, groups):
+    """[tokens, hidden] to [tokens, hidden]."""
+    parts = [self._dense(f'{name}/{part}', hidden)
+             for part in ('query', 'key', 'value')]
+    attended = [self._attend_padded(*parts, group) for group in groups]
+    return self._dense(f'{name}/output', tf.concat(attended, axis=0))
+
+  def _attend_padded(self, query, key, value, group):
+    """[all tokens, heads * size] to [tokens of the group, heads * size]."""
     heads, size = self._architecture.num_heads, self._architecture.head_size
-    batch, longest = tf.unstack(tf.shape(sources))
+    batch, longest = tf.unstack(tf.shape(group.sources))
 
     def split(part):
-      padded = tf.gather(self._dense(f'{name}/{part}', hidden), sources)
-      padded = tf.reshape(padded, [batch, longest, heads, size])
+      padded = tf.reshape(
+          tf.gather(part, group.sources), [batch, longest, heads, size])
       return tf.transpose(padded, [0, 2, 1, 3])
-
     scores = tf.matmul(
-        split('query') * size ** -0.5, split('key'), transpose_b=True)
-    attended = tf.matmul(tf.nn.softmax(scores + blocked), split('value'))
+        split(query) * size ** -0.5, split(key), transpose_b=True)
+    attended = tf.matmul(tf.nn.softmax(scores + group.blocked), split(value))
     attended = tf.reshape(
         tf.transpose(attended, [0, 2, 1, 3]), [batch * longest, heads * size])
-    return self._dense(f'{name}/output', tf.gather(attended, places))
+    return tf.gather(attended, group.places)
 
   def _dense(self, name, inputs):
     if f'{name}/kernel_in' in self._weights:
@@ -108,3 +115,38 @@ class PackedEncoder:
     scale = tf.math.rsqrt(variance + self._architecture.norm_epsilon)
     return ((inputs - mean) * scale * self._weights[f'{name}/gamma']
             + self._weights[f'{name}/beta'])
+
+
+class _Group(NamedTuple):
+  """Rows of like length, for the attention.
+
+  Attributes:
+    sources: int32 [rows, longest], the token that stands at each place; any
+      where there is none.
+    places: int64 [tokens], where among all places a token stands.
+    blocked: float32 [rows, 1, 1, longest], 0 where there is a token.
+  """
+
+  sources: tf.Tensor
+  places: tf.Tensor
+  blocked: tf.Tensor
+
+
+def _groups(words: tf.RaggedTensor, max_positions: int) -> list[_Group]:
+  """Groups of rows that are sorted by length; together they are all rows."""
+  sizes = words.row_lengths()
+  tokens = words.with_values(tf.range(tf.size(words.values)))
+  groups, first = [], 0
+  for longest in (*(each for each in _GROUPS if each < max_positions), None):
+    last = (words.nrows() if longest is None else
+            tf.math.count_nonzero(sizes <= longest))
+    rows = tokens[first:last]
+    padded = rows.to_tensor(0)
+    width = tf.shape(padded, tf.int64)[1]
+    groups.append(_Group(
+        padded,
+        rows.value_rowids() * width + tf.ragged.range(rows.row_lengths()).values,
+        tf.where(tf.sequence_mask(rows.row_lengths(), width), 0.0, _NEVER)
+        [:, tf.newaxis, tf.newaxis, :]))
+    first = last
+  return groups

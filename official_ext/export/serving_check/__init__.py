@@ -1,0 +1,1 @@
+"""A SavedModel behind real gRPC calls, compared and timed."""
