@@ -7,15 +7,22 @@ instead of replaying what it read.
 """
 
 import dataclasses
+import itertools
 import os
 
 from official.nlp.data import pretrain_dataloader
 import tensorflow as tf
 
 from official_ext.data.manifest import Manifest
+from official_ext.data.record_index import DamagedRecordError
 from official_ext.data.record_index import read_offsets
+from official_ext.data.record_index import walk_records
+from official_ext.data.record_order import Piece
 from official_ext.data.record_order import RecordOrder
 from official_ext.data.record_order import Rows
+
+# The group of a step, and those that may be read before the step is done.
+_GROUPS_READ_AHEAD = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +97,46 @@ class PretrainLoader(pretrain_dataloader.BertPretrainDataLoader):
     return batches.take(
         num_steps * (rows.rows_per_pipeline // rows.rows_per_replica))
 
+  def find_damage(self, *, batch_size: int, seed: int, step: int
+                  ) -> DamagedRecordError | None:
+    """Looks for what made reading fail: TensorFlow's error names no file.
+
+    Args:
+      batch_size: sequences of the global batch.
+      seed: as for `training_batches`.
+      step: the last one that was done; records are read ahead of it.
+
+    Returns:
+      The error that names file, record and byte; None if all that is read
+      around this step, and the held-out split, can be read.
+    """
+    order = self._order('train', BatchSlice(batch_size), seed)
+    group = step // order.group_steps
+    pieces = [piece for ahead in range(_GROUPS_READ_AHEAD)
+              for piece in order.pieces(group + ahead)]
+    pieces += [Piece(path, 0, 0, 0, count)
+               for path, count in self._shards('eval')]
+    for piece in pieces:
+      try:
+        offsets = walk_records(piece.path, piece.offset, piece.record)
+        for _ in itertools.islice(offsets, piece.skip + piece.take):
+          pass
+      except DamagedRecordError as error:
+        return error
+    return None
+
+  def _shards(self, split: str) -> list[tuple[str, int]]:
+    """Path and number of records of each shard."""
+    return [(os.path.join(self._data_dir, shard.file), shard.examples)
+            for shard in self._manifest.splits[split].shards]
+
   def _order(self, split: str, rows: BatchSlice, seed: int | None
              ) -> RecordOrder:
-    shards = self._manifest.splits[split].shards
     if split not in self._offsets:
       self._offsets[split] = read_offsets(self._data_dir, self._manifest, split)
+    paths, counts = zip(*self._shards(split))
     return RecordOrder(
-        [os.path.join(self._data_dir, shard.file) for shard in shards],
-        [shard.examples for shard in shards], self._offsets[split],
+        paths, counts, self._offsets[split],
         batch_size=rows.global_batch_size, seed=seed)
 
   def _batches(self, order: RecordOrder, rows: BatchSlice, start_step: int

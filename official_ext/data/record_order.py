@@ -46,6 +46,25 @@ class Rows:
   count: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Piece:
+  """Consecutive records of one file.
+
+  Attributes:
+    path: the file.
+    offset: byte offset of an indexed record.
+    record: the number of that record in the file.
+    skip: records from there on that are not wanted.
+    take: records behind those that are.
+  """
+
+  path: str
+  offset: int
+  record: int
+  skip: int
+  take: int
+
+
 class RecordOrder:
   """The records of some shards, in an endless order.
 
@@ -71,8 +90,9 @@ class RecordOrder:
     self._block_records = INTERVAL_RECORDS * min(
         max(1, self._epoch_records // (_BLOCKS * INTERVAL_RECORDS)),
         _MAX_BLOCK_RECORDS // INTERVAL_RECORDS)
+    self._first_entry = np.cumsum([0] + [num_entries(n) for n in counts])
     self._block_shard, self._block_entry, self._block_size = _blocks(
-        counts, self._block_records)
+        counts, self._first_entry, self._block_records)
 
   def records(self, rows: Rows, start_step: int) -> tf.data.Dataset:
     """Serialised records, string [rows.count], one element a step.
@@ -91,19 +111,16 @@ class RecordOrder:
         group, records, rows)).prefetch(1)
     return steps.unbatch().skip(steps_into_group)
 
-  def pieces(self, group: int) -> list[tuple[str, int, int, int]]:
-    """What all workers together read for a group.
-
-    Returns:
-      (path, byte offset, records to skip from there, records to take).
-    """
+  def pieces(self, group: int) -> list[Piece]:
+    """What all workers together read for a group."""
     everything = Rows(self._batch_size, 0, self._batch_size)
     found = []
     for epoch in self._epochs_of_group(tf.constant(group, tf.int64)):
       pieces = self._pieces(tf.constant(group, tf.int64), epoch, everything)
       for shard, entry, _, skip, take in zip(*(p.numpy() for p in pieces)):
-        found.append((self._paths[shard], int(self._offsets[entry]), int(skip),
-                      int(take)))
+        record = INTERVAL_RECORDS * (entry - self._first_entry[shard])
+        found.append(Piece(self._paths[shard], int(self._offsets[entry]),
+                           int(record), int(skip), int(take)))
     return found
 
   def _group_records(self, group, rows: Rows) -> tf.data.Dataset:
@@ -202,16 +219,15 @@ class RecordOrder:
         tf.gather(records, arranged), [self.group_steps, rows.count])
 
 
-def _blocks(counts: Sequence[int], block_records: int):
+def _blocks(counts: Sequence[int], first_entry: np.ndarray,
+            block_records: int):
   """Shard, first index entry and size of every block, each int64 [blocks]."""
   shards, entries, sizes = [], [], []
-  first_entry = 0
   for shard, count in enumerate(counts):
     starts = np.arange(0, count, block_records)
     shards.append(np.full(len(starts), shard))
-    entries.append(first_entry + starts // INTERVAL_RECORDS)
+    entries.append(first_entry[shard] + starts // INTERVAL_RECORDS)
     sizes.append(np.minimum(block_records, count - starts))
-    first_entry += num_entries(count)
   return tuple(np.concatenate(parts).astype(np.int64)
                for parts in (shards, entries, sizes))
 

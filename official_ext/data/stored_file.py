@@ -14,6 +14,14 @@ def is_remote(path: str) -> bool:
   return '://' in path
 
 
+def file_exists(path: str) -> bool:
+  """Whether there is a file of this name."""
+  if is_remote(path):
+    import tensorflow as tf
+    return tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path)
+  return os.path.isfile(path)
+
+
 def file_size(path: str) -> int:
   """Bytes of a file as stored."""
   if is_remote(path):

@@ -1,15 +1,21 @@
 """What keeps a data directory from feeding a run."""
 
 from collections.abc import Mapping
-import hashlib
+import concurrent.futures
 import os
 from typing import Any
 
 from official_ext.data.manifest import Manifest
+from official_ext.data.manifest import Shard
 from official_ext.data.manifest import VOCABULARY_FILE
-from official_ext.data.stored_file import is_remote
+from official_ext.data.record_index import DamagedRecordError
+from official_ext.data.record_index import walk_records
+from official_ext.data.stored_file import file_exists
+from official_ext.data.stored_file import file_sha256
+from official_ext.data.stored_file import file_size
 from official_ext.mistakes import one_line
 
+_STATS_AT_ONCE = 16
 _OBJECTIVES = {'bert': 'masked_lm', 'gpt': 'causal_lm'}
 
 
@@ -118,9 +124,8 @@ def _content_mistakes(
   """
   found = []
   vocabulary = os.path.join(path, VOCABULARY_FILE)
-  if os.path.isfile(vocabulary):
-    with open(vocabulary, 'rb') as file:
-      actual = hashlib.sha256(file.read()).hexdigest()
+  if file_exists(vocabulary):
+    actual = file_sha256(vocabulary)
     if actual != manifest.vocab_sha256:
       found.append(
           f'{vocabulary} has the hash {actual}, but its manifest says '
@@ -132,26 +137,44 @@ def _content_mistakes(
     found.append(
         f'{path} has {examples} examples to train on, fewer than batch_size '
         f'{batch_size}; prepare more text or use a smaller batch')
-  if not is_remote(path):
-    found += _shard_mistakes(path, manifest)
-  return found
+  return found + _file_mistakes(path, manifest)
 
 
-def _shard_mistakes(path: str, manifest: Manifest) -> list[str]:
-  sizes = {shard.file: shard.bytes for split in manifest.splits.values()
-           for shard in split.shards}
-  wrong = []
-  for file, size in sizes.items():
-    place = os.path.join(path, file)
-    actual = os.path.getsize(place) if os.path.isfile(place) else None
-    if actual != size:
-      wrong.append(f'{file} (is {"missing" if actual is None else actual}, '
-                   f'should be {size} bytes)')
+def _file_mistakes(path: str, manifest: Manifest) -> list[str]:
+  shards = [shard for split in manifest.splits.values() for shard in split.shards]
+  sizes = {stored.file: stored.bytes for stored in [
+      *shards, *([manifest.index] if manifest.index else [])]}
+  # Remote files answer slowly, one by one.
+  with concurrent.futures.ThreadPoolExecutor(_STATS_AT_ONCE) as executor:
+    actual_sizes = list(executor.map(
+        lambda file: _size(os.path.join(path, file)), sizes))
+  wrong = [
+      f'{file} (is {"missing" if actual is None else actual}, should be '
+      f'{size} bytes)'
+      for (file, size), actual in zip(sizes.items(), actual_sizes)
+      if actual != size]
   if not wrong:
     return []
+  fault = _first_fault(path, [shard for shard, actual in zip(
+      shards, actual_sizes) if actual not in (None, shard.bytes)])
   return [f'{len(wrong)} of {len(sizes)} files in {path} are not as its manifest '
-          f'says, the first is {wrong[0]}; copy them again or prepare the data '
-          'again']
+          f'says, the first is {wrong[0]}; {fault}copy them again or prepare the '
+          'data again']
+
+
+def _size(path: str) -> int | None:
+  return file_size(path) if file_exists(path) else None
+
+
+def _first_fault(path: str, shards: list[Shard]) -> str:
+  """Where the first shard of another size cannot be read; '' if it can be."""
+  try:
+    for shard in shards[:1]:
+      for _ in walk_records(os.path.join(path, shard.file)):
+        pass
+  except DamagedRecordError as error:
+    return f'{str(error).rpartition("; ")[0]}; '
+  return ''
 
 
 def _differences(path: str, short: Manifest, data_dir: str, manifest: Manifest

@@ -85,7 +85,7 @@ def pretrain(config: PretrainConfig, *, config_text: str,
     ValueError: the configuration has mistakes, the run directory holds another
       run or is in use, no checkpoint in it can be read, or `TF_CONFIG` or the
       other workers do not fit.
-    OSError: a file of the run could not be written.
+    OSError: a file of the run could not be written, or a record not be read.
     NonFiniteLossError: the loss became NaN or infinite.
     RunStoppedError: `should_stop` said so, on this or on another worker.
     WorkerLostError: another worker of the run is gone.
@@ -194,6 +194,8 @@ def _pretrain(config, config_text, flops_per_step, strategy, should_stop,
     if workers.stopped(should_stop()):
       raise RunStoppedError(_stopped(growth.step, config, recorder, newest))
     metrics = recorder.final_evaluation(data.most_frequent_token_accuracy())
+  except tf.errors.DataLossError as error:
+    raise data.damage(growth.step) or error
   finally:
     profiler.close()
     recorder.close()
@@ -239,6 +241,13 @@ class _StageData:
   def most_frequent_token_accuracy(self) -> float:
     return most_frequent_token_accuracy(self._whole.evaluation_batches(
         BatchSlice(self._config.batch_size), self._config.eval_steps))
+
+  def damage(self, step: int) -> OSError | None:
+    """The error that names the record at which reading failed after a step."""
+    found = (loader.find_damage(
+        batch_size=self._config.batch_size, seed=self._config.seed, step=step)
+             for loader in self._loaders.values())
+    return next((error for error in found if error is not None), None)
 
   def _distributed(self, make_batches):
     def dataset_fn(context: tf.distribute.InputContext):

@@ -107,12 +107,11 @@ def test_the_pieces_of_a_group_are_what_is_read_for_it(stored):
   paths, entries = stored
   order = RecordOrder(paths, COUNTS, entries, batch_size=8, seed=3)
   read = []
-  for path, offset, skip, take in order.pieces(2):
-    data = list(record_index.walk_records(path, offset))[skip:skip + take]
-    records = {offset: number for number, offset in enumerate(
-        record_index.walk_records(path))}
-    first = sum(COUNTS[:paths.index(path)])
-    read += [first + records[offset] for offset in data]
+  for piece in order.pieces(2):
+    offsets = list(record_index.walk_records(piece.path))
+    assert offsets[piece.record] == piece.offset
+    first = sum(COUNTS[:paths.index(piece.path)]) + piece.record + piece.skip
+    read += range(first, first + piece.take)
   steps = order.group_steps
   assert sorted(read) == sorted(whole(stored, 8, steps, 2 * steps).ravel())
 

@@ -290,8 +290,9 @@ def test_records_that_are_missing_or_cut(short_first):
     file.truncate(100)
   assert config.mistakes(manifest) == [
       f'data: 1 of 4 files in {whole} are not as its manifest says, the first is '
-      f'train-1.tfrecord (is 100, should be {size} bytes); copy them again or '
-      'prepare the data again']
+      f'train-1.tfrecord (is 100, should be {size} bytes); '
+      f'{whole}/train-1.tfrecord: record 0 at byte 0 is cut short, the file ends '
+      'at byte 100; copy them again or prepare the data again']
   tiny_run.write_data(whole)
   os.remove(f'{short}/train-0.tfrecord')
   assert config.mistakes(manifest) == [
