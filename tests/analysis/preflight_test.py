@@ -114,6 +114,15 @@ def test_text_is_made_readable_for_newer_parsers():
   assert stablehlo_text.for_newer_parsers(text) == text
 
 
+def test_products_are_counted_by_what_they_contract():
+  dot = ('%2 = stablehlo.dot_general %0, %1, contracting_dims = [{0}] x [{0}] : '
+         '(tensor<4x8xf32>, tensor<4x8xf32>) -> tensor<{1}xf32>\nreturn %2')
+  assert stablehlo_text.product_flops(dot.format('1', '4x4')) == 2 * 4 * 4 * 8
+  assert stablehlo_text.product_flops(dot.format('0, 1', '1')) == 2 * 4 * 8
+  # An addition later on goes with each multiplication.
+  assert stablehlo_text.product_flops(dot.format('', '4x8x4x8')) == 2 * (4 * 8)**2
+
+
 def config_of(experiment, *params):
   config, _ = configuration.load_config(
       [f'experiments/{experiment}.gin'], params, require_directories=False)

@@ -57,7 +57,8 @@ def product_flops(text: str) -> int:
   total = 0
   for match in map(_DOT.search, _needed_products(text)):
     left = _shape(match['left'])
-    contracted = ([int(dim) for dim in match['dims'].split(',')]
+    # None where the sum comes later, as in gradients of einsums with an ellipsis.
+    contracted = ([int(dim) for dim in re.findall(r'\d+', match['dims'] or '')]
                   if match['general'] else [len(left) - 1])
     total += 2 * math.prod(_shape(match['out'])) * math.prod(
         left[dim] for dim in contracted)
