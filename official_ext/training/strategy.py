@@ -6,6 +6,7 @@ import socket
 import tensorflow as tf
 
 from official_ext.mistakes import one_line
+from official_ext.training import coordination
 from official_ext.training.config_fields import CHOICES
 
 STRATEGIES = CHOICES['strategy']
@@ -56,6 +57,9 @@ def check_jit_compile(strategy: tf.distribute.Strategy) -> None:
 
 
 def _multi_worker() -> tf.distribute.Strategy:
+  cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec()
+  if cluster.jobs:
+    coordination.configure(cluster)
   handler = signal.getsignal(signal.SIGTERM)
   strategy = tf.distribute.MultiWorkerMirroredStrategy()
   # TensorFlow has taken the signal for itself, and swallows it.

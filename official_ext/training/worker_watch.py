@@ -1,13 +1,14 @@
 """Notices that another worker of the run is gone, whatever TensorFlow does.
 
-TensorFlow's coordination service notices it too, within about 20 seconds, and
-makes the collective operation that is under way fail. But its error seldom
-names the worker, never the mend, and reaches nobody while the program waits in
-something else than such an operation. So a thread looks after the others by
-itself, in the simplest way that needs no port and no message of its own: it
-opens a connection to the address that each worker's TensorFlow server listens
-at, and closes it. A worker that ended is refused at once, and a host that is
-gone, or a process that hangs, does not answer.
+TensorFlow's coordination service notices it too, some time after the last
+heartbeat (`coordination.py` says how long), and makes the collective operation
+that is under way fail. But its error seldom names the worker, never the mend,
+and reaches nobody while the program waits in something else than such an
+operation. So a thread looks after the others by itself, in the simplest way
+that needs no port and no message of its own: it opens a connection to the
+address that each worker's TensorFlow server listens at, and closes it. A worker
+that ended is refused at once, and a host that is gone does not answer. A
+machine that is merely busy still takes connections, since its kernel does.
 """
 
 import atexit
@@ -28,7 +29,7 @@ _PROBE_TIMEOUT_SECONDS = 5.0
 # Probes in a row that must fail: a crowded network loses one now and then.
 _PROBES_TO_BELIEVE = 3
 # What the program gets to end by itself before it is ended.
-_GRACE_SECONDS = 20.0
+_GRACE_SECONDS = 15.0
 _REMINDER_SECONDS = 10.0
 # Each reminder is this many times as late as the one before.
 _REMINDER_GROWTH = 3.0

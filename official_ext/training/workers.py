@@ -18,7 +18,7 @@ from official_ext.training.cluster import read_cluster
 from official_ext.training.stop_agreement import StopAgreement
 
 # How long the watch may take to find out whose loss an error comes from.
-_WATCH_SECONDS = 20.0
+_WATCH_SECONDS = 25.0
 _READ_SECONDS = 5.0
 # What a worker that is gone, or was started again, makes of an operation that
 # takes all of them.
