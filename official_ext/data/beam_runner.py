@@ -102,8 +102,10 @@ def _pipeline_options(options: Sequence[str]) -> PipelineOptions:
 
 def _plain_error(error: Exception) -> Exception:
   """The worker's own error, if Beam's text holds one of those that users see."""
+  # In one process the error itself comes through, else a text with its trace.
+  text = f'{type(error).__name__}: {error}'
   found = re.findall(
-      r'^(?:\w+\.)*(\w*Error): (.*?)(?: \[while running .*)?$', str(error),
+      r'^(?:\w+\.)*(\w*Error): (.*?)(?: \[while running .*)?$', text,
       re.MULTILINE)
   kinds = {'ValueError': ValueError, 'FileNotFoundError': OSError,
            'PermissionError': OSError, 'OSError': OSError}

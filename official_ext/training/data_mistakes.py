@@ -137,10 +137,11 @@ def _content_mistakes(
     found.append(
         f'{path} has {examples} examples to train on, fewer than batch_size '
         f'{batch_size}; prepare more text or use a smaller batch')
-  return found + _file_mistakes(path, manifest)
+  return found + file_mistakes(path, manifest)
 
 
-def _file_mistakes(path: str, manifest: Manifest) -> list[str]:
+def file_mistakes(path: str, manifest: Manifest) -> list[str]:
+  """Lists which files of a data directory have not the manifest's size."""
   shards = [shard for split in manifest.splits.values() for shard in split.shards]
   sizes = {stored.file: stored.bytes for stored in [
       *shards, *([manifest.index] if manifest.index else [])]}
