@@ -116,6 +116,7 @@ def test_the_shipped_files_say_what_they_are_and_load(name):
       r'^(\w+) *=', text_of(name), flags=re.MULTILINE))
 
 
+@pytest.mark.slow  # Of the process's start; the mistakes are tested in their room.
 def test_all_mistakes_are_lines_of_one_error(tmp_path):
   done = run(f'--task_dir={tmp_path}', '--task=rte', '--checkpoint=nowhere',
              f'--output_dir={tmp_path}/out',
