@@ -54,8 +54,10 @@ def test_training_reads_the_same_from_there(folders):
 def test_a_shard_cut_short_there_is_found(folders):
   manifest = Manifest.read(folders[0])
   path = f'{folders[0]}/{manifest.splits["train"].shards[1].file}'
-  content = tf.io.gfile.GFile(path, 'rb').read()
+  with tf.io.gfile.GFile(path, 'rb') as file:
+    content = file.read()
   assert not data_mistakes.file_mistakes(folders[0], manifest)
+  tf.io.gfile.remove(path)  # To a file that is there, ram:// appends.
   with tf.io.gfile.GFile(path, 'wb') as file:
     file.write(content[:100])
   (mistake,) = data_mistakes.file_mistakes(folders[0], manifest)
