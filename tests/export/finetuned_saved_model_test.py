@@ -76,6 +76,7 @@ def test_pairs_are_classified_as_in_keras(exported):
       max(0, size - tiny_finetuned.SEQ_LENGTH) for size in sizes]
 
 
+@pytest.mark.slow
 def test_padding_to_buckets_changes_nothing(exported, tmp_path):
   path, version = exported['score']
   padded = export_saved_model(path, str(tmp_path), padding='buckets')
@@ -172,7 +173,9 @@ def test_contexts_of_nothing_and_of_too_much(exported):
       0, 0, 600 - (31 * 4 + 12)]
 
 
-@pytest.mark.parametrize('name', ['pairs', 'score', 'answers'])
+@pytest.mark.parametrize('name', [
+    pytest.param('pairs', marks=pytest.mark.slow),
+    pytest.param('score', marks=pytest.mark.slow), 'answers'])
 def test_examples_of_the_readme_run_as_written(exported, name):
   version = exported[name][1]
   with open(os.path.join(version, 'README.md'), encoding='utf-8') as file:

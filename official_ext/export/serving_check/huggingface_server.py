@@ -5,7 +5,7 @@
 Answers `embed` with `pooled_output`, the mean over the tokens, as the SavedModel
 of a model without a next-sentence head does. Concurrent requests are batched
 too, by a queue, and padded to the longest of a batch, as `transformers` does.
-Imports no TensorFlow but the messages of tensorflow-serving-api.
+TensorFlow is imported for the messages that carry tensors; torch does the work.
 """
 
 from concurrent import futures
@@ -15,8 +15,6 @@ import sys
 import threading
 import time
 
-# The Python of messages that carry tensors comes with tensorflow; torch does
-# the work.
 os.environ.setdefault('CUDA_VISIBLE_DEVICES', '')
 # pylint: disable=g-import-not-at-top
 import grpc
