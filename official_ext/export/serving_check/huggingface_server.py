@@ -26,7 +26,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 import torch
 import transformers
 
-_OPTIONS = dict(max_batch_size=32, batch_timeout_micros=1000,
+_OPTIONS = dict(max_batch_size=4, batch_timeout_micros=1000,
                 num_batch_threads=2, num_request_threads=32, torch_threads=1,
                 max_length=512)
 

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-_OPTIONS = dict(max_batch_size=32, batch_timeout_micros=1000,
+_OPTIONS = dict(max_batch_size=4, batch_timeout_micros=1000,
                 num_batch_threads=2, num_request_threads=32,
                 intra_op_threads=1)
 _WARMUP_FILE = 'assets.extra/tf_serving_warmup_requests'
