@@ -12,9 +12,12 @@ Symbols, per sequence:
   P  masked tokens (num_predictions)    f  stored_inner_size
   V  vocab_size                         h  ffn_rank
 
-A training step costs three forward passes: each product `Y = X W` of the forward
-pass has two of the same size in the backward pass, for dX and for dW. Where only
-the top of the model is trained, what lies below costs one forward pass.
+The forward pass is the whole one, as the papers count it. That of a BERT's
+training step is cheaper: its last block has queries for [CLS] and the masked
+tokens only, since no head reads the rest. The step costs three such passes: each
+product `Y = X W` has two of the same size in the backward pass, for dX and for
+dW. Where only the top of the model is trained, what lies below costs one forward
+pass.
 """
 
 from collections.abc import Iterable
@@ -117,8 +120,8 @@ def _head_flops(architecture: Architecture, num_predictions: int,
 
 
 def forward_breakdown(architecture: Architecture, num_predictions: int,
-                      batch_size: int = 1, *,
-                      has_next_sentence: bool = True) -> Flops:
+                      batch_size: int = 1, *, has_next_sentence: bool = True,
+                      predictions_only: bool = False) -> Flops:
   """FLOPs of one forward pass, by group.
 
   In a stage with pooled queries, layer 0 has `Q` query rows and `S` key and value
@@ -129,6 +132,8 @@ def forward_breakdown(architecture: Architecture, num_predictions: int,
     num_predictions: masked tokens a sequence has room for, P.
     batch_size: sequences.
     has_next_sentence: whether the next-sentence head is there.
+    predictions_only: whether a BERT's last block is computed only where
+      pre-training reads it, as in a training step.
 
   Returns:
     FLOPs of the whole batch.
@@ -142,7 +147,7 @@ def forward_breakdown(architecture: Architecture, num_predictions: int,
         f'{architecture.sequence_length}.')
   if batch_size < 1:
     raise ValueError(f'batch_size is {batch_size}; give at least 1.')
-  layers = _layer_flops(architecture, num_predictions)
+  layers = _layer_flops(architecture, num_predictions, predictions_only)
   return Flops(
       embedding=_embedding_flops(architecture, num_predictions),
       attention=sum(attention for attention, _ in layers),
@@ -151,22 +156,31 @@ def forward_breakdown(architecture: Architecture, num_predictions: int,
   ).scaled(batch_size)
 
 
-def _layer_flops(architecture: Architecture, num_predictions: int
-                 ) -> list[tuple[int, int]]:
-  """(attention, ffn) of a forward pass through each block."""
+def _layer_rows(architecture: Architecture, num_predictions: int,
+                predictions_only: bool) -> list[tuple[int, int]]:
+  """(queries, keys) of each block."""
   rows = architecture.query_length(num_predictions)
-  ffn = _ffn_flops(architecture, rows)
+  layers = [(rows, rows) for _ in range(architecture.num_layers)]
+  layers[0] = rows, architecture.sequence_length
+  if predictions_only and architecture.family == 'bert':
+    layers[-1] = 1 + num_predictions, layers[-1][1]
+  return layers
+
+
+def _layer_flops(architecture: Architecture, num_predictions: int,
+                 predictions_only: bool) -> list[tuple[int, int]]:
+  """(attention, ffn) of a forward pass through each block."""
   return [
-      (_attention_flops(
-          architecture, rows,
-          rows if layer else architecture.sequence_length), ffn)
-      for layer in range(architecture.num_layers)]
+      (_attention_flops(architecture, queries, keys),
+       _ffn_flops(architecture, queries))
+      for queries, keys in _layer_rows(
+          architecture, num_predictions, predictions_only)]
 
 
 def train_breakdown(architecture: Architecture, num_predictions: int,
                     batch_size: int = 1, *, has_next_sentence: bool = True,
                     trained_layers: int | None = None) -> Flops:
-  """FLOPs of one training step, by group; see `forward_breakdown`.
+  """FLOPs of one training step, by group; see the top of the file.
 
   Args:
     architecture: the model as it is trained, treatments included.
@@ -178,16 +192,15 @@ def train_breakdown(architecture: Architecture, num_predictions: int,
   """
   forward = forward_breakdown(
       architecture, num_predictions, batch_size,
-      has_next_sentence=has_next_sentence)
+      has_next_sentence=has_next_sentence, predictions_only=True)
   if trained_layers is None:
     return forward.scaled(1 + _BACKWARD_PASSES)
-  trained = _layer_flops(architecture, num_predictions)[-trained_layers:]
-  is_first = trained_layers == architecture.num_layers
-  rows = architecture.query_length(num_predictions)
-  keys = architecture.sequence_length if is_first else rows
+  trained = _layer_flops(architecture, num_predictions, True)[-trained_layers:]
+  queries, keys = _layer_rows(
+      architecture, num_predictions, True)[-trained_layers]
   # The lowest block's input is frozen: its projections pass no gradient on.
   not_passed_on = _product(
-      rows + 2 * keys, architecture.hidden_size,
+      queries + 2 * keys, architecture.hidden_size,
       architecture.num_heads * architecture.head_size)
   backward = Flops(
       embedding=0,
@@ -238,7 +251,7 @@ def stage_train_flops(stage, num_predictions: int, batch_size: int = 1, *,
 
 def stage_forward_flops(stage, num_predictions: int, batch_size: int = 1, *,
                         has_next_sentence: bool = True) -> int:
-  """FLOPs of the forward pass of a training step; see `stage_train_flops`."""
+  """FLOPs of the whole forward pass of a stage; see `stage_train_flops`."""
   return round(statistics.mean(
       forward_flops(
           architecture, num_predictions, batch_size,

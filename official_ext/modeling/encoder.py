@@ -23,9 +23,9 @@ class GrowingBertEncoder(networks.BertEncoderV2):
   Untreated it is a `BertEncoderV2`: same variables, same names, same call.
 
   *FFN sharing* by k (CompoundGrow, section 3.2) stores `inner_dim / k` inner
-  units; the blocks are Model Garden's own, only narrower. A *factorised*
-  feed-forward block and *weighted LayerNorms* are those of
-  `GrowingEncoderBlock`.
+  units; nothing else about the blocks changes. A *factorised* feed-forward
+  block and *weighted LayerNorms* are those of `GrowingEncoderBlock`, which every
+  block is.
 
   *Pooled queries* (section 3.1) shorten the sequence after layer 0, see
   `query_pooling`. The call then also reads `masked_lm_positions`, and its
@@ -100,9 +100,6 @@ class GrowingBertEncoder(networks.BertEncoderV2):
 
   def _treat_layers(self):
     """Puts other layers, none of them built yet, in the place of stock ones."""
-    if (self._ffn_rank is None and self._norm_source_size is None
-        and self._norm_epsilon == _STOCK_NORM_EPSILON):
-      return
     self._embedding_norm_layer.epsilon = self._norm_epsilon
     self._embedding_norm_layer = weighted_norm.norm_like(
         self._embedding_norm_layer, self._norm_source_size,
@@ -171,7 +168,7 @@ class GrowingBertEncoder(networks.BertEncoderV2):
         **kwargs)
 
   def call(self, inputs, num_layers: int | None = None,
-           trained_layers: int | None = None):
+           trained_layers: int | None = None, predictions_only: bool = False):
     """Encodes a batch.
 
     Args:
@@ -181,12 +178,18 @@ class GrowingBertEncoder(networks.BertEncoderV2):
       num_layers: how many blocks, from the bottom, are run; None means all.
       trained_layers: how many of those, from the top, the gradient reaches;
         None means all of them, and the embeddings.
+      predictions_only: whether the last block is computed only where
+        pre-training reads it, at [CLS] and at the masked tokens. What it yields
+        there is the same, for less: in a row that no head reads, a block costs
+        no more than its keys and values.
 
     Returns:
       The dict of `BertEncoderV2`; with pooled queries also `overflow_tokens`,
-      `[batch]` int32.
+      `[batch]` int32. With `predictions_only` the `sequence_output` is
+      `[batch, 1 + predictions, hidden]`.
     """
-    if self._query_pool_size == 1 and num_layers is trained_layers is None:
+    if (self._query_pool_size == 1 and not predictions_only
+        and num_layers is trained_layers is None):
       return super().call(inputs)
     blocks = self._transformer_layers[:num_layers]
     first_trained = (
@@ -205,22 +208,46 @@ class GrowingBertEncoder(networks.BertEncoderV2):
       mask, first_mask = (
           tf.cast(mask, embeddings.dtype)[:, tf.newaxis, :]
           for mask in (pooled.mask, inputs['input_mask']))
-      first_inputs = [pooled.queries, embeddings, first_mask]
+      x, keys = pooled.queries, embeddings
     else:
-      mask = self._attention_mask_layer(embeddings, inputs['input_mask'])
-      first_inputs = [embeddings, mask]
+      mask = first_mask = self._attention_mask_layer(
+          embeddings, inputs['input_mask'])
+      x = keys = embeddings
 
     encoder_outputs = []
     for index, block in enumerate(blocks):
-      if index and index == first_trained:
-        x = tf.stop_gradient(x)
-      x = block([x, mask] if index else first_inputs)
+      if index:
+        if index == first_trained:
+          x = tf.stop_gradient(x)
+        keys = x
+      block_mask = mask if index else first_mask
+      if predictions_only and index == len(blocks) - 1:
+        x = self._read_rows(x, inputs['masked_lm_positions'])
+        # All queries look at the same keys.
+        block_mask = block_mask[:, :1]
+      x = block([x, block_mask] if x is keys else [x, keys, block_mask])
       encoder_outputs.append(x)
     return dict(
         sequence_output=x,
         pooled_output=self._pooler_layer(x[:, 0, :]),
         encoder_outputs=encoder_outputs,
         **outputs)
+
+  def _read_rows(self, x: tf.Tensor, positions: tf.Tensor) -> tf.Tensor:
+    """`[batch, 1 + predictions, hidden]`: what the heads read of a block.
+
+    Args:
+      x: `[batch, rows, hidden]`, of a pooled sequence in the order of
+        `query_pooling`.
+      positions: `[batch, predictions]` integers, in the whole sequence.
+    """
+    if self._query_pool_size > 1:
+      predictions = x[:, tf.shape(x)[1] - tf.shape(positions)[1]:]
+      predictions = tf.ensure_shape(
+          predictions, [None, positions.shape[1], None])
+    else:
+      predictions = tf.gather(x, positions, batch_dims=1)
+    return tf.concat([x[:, :1], predictions], axis=1)
 
   def _embed(self, inputs) -> tf.Tensor:
     """The input `[batch, sequence, hidden]` of the first block."""

@@ -133,7 +133,7 @@ class GrowingBertPretrainer(
     self._finish_network()
 
   def call(self, inputs, num_layers: int | None = None,
-           trained_layers: int | None = None):
+           trained_layers: int | None = None, predictions_only: bool = False):
     """Predicts the masked tokens and the order of the sentences.
 
     Args:
@@ -141,20 +141,22 @@ class GrowingBertPretrainer(
         `[batch, predictions]` integers.
       num_layers: see `GrowingBertEncoder`.
       trained_layers: see `GrowingBertEncoder`.
+      predictions_only: see `GrowingBertEncoder`; changes no output of a head.
 
     Returns:
       The encoder's outputs, `mlm_logits` `[batch, predictions, vocab]` if there
       are positions, and `next_sentence` `[batch, 2]`.
     """
-    if (self.encoder_network.query_pool_size == 1
-        and num_layers is trained_layers is None):
+    is_short = predictions_only or self.encoder_network.query_pool_size > 1
+    if not is_short and num_layers is trained_layers is None:
       return super().call(inputs)
     outputs = self.encoder_network(
-        inputs, num_layers=num_layers, trained_layers=trained_layers)
+        inputs, num_layers=num_layers, trained_layers=trained_layers,
+        predictions_only=predictions_only)
     sequence_output = outputs['sequence_output']
     positions = inputs.get('masked_lm_positions')
     if positions is not None:
-      if self.encoder_network.query_pool_size > 1:
+      if is_short:
         # The masked rows are the last ones of the short sequence, in order.
         num_rows = tf.shape(sequence_output)[1]
         num_predictions = positions.shape[1] or tf.shape(positions)[1]
@@ -170,7 +172,7 @@ class GrowingBertPretrainer(
               trained_layers=None):
     """See `GrowingTraining`."""
     return self(features, training=training, num_layers=num_layers,
-                trained_layers=trained_layers)
+                trained_layers=trained_layers, predictions_only=True)
 
   @property
   def norm_annealing(self) -> weighted_norm.NormAnnealing | None:
