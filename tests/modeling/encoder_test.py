@@ -3,6 +3,7 @@
 import numpy as np
 from official.nlp.modeling import networks
 import pytest
+import tensorflow as tf
 
 from official_ext import modeling
 from tests.modeling import tiny_bert
@@ -31,7 +32,7 @@ def test_untreated_equals_stock_encoder():
   expected, got = stock(batch), encoder(batch)
   assert set(expected) == set(got)
   for name in ('sequence_output', 'pooled_output'):
-    np.testing.assert_array_equal(got[name], expected[name])
+    np.testing.assert_allclose(got[name], expected[name], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('pool_type', ['mean', 'max'])
@@ -44,6 +45,46 @@ def test_config_round_trip(pool_type):
   assert again.get_config() == encoder.get_config()
   np.testing.assert_array_equal(
       again(batch)['sequence_output'], encoder(batch)['sequence_output'])
+
+
+@pytest.mark.parametrize('trained_layers', [None, 1, 2])
+@pytest.mark.parametrize('architecture', [
+    tiny_bert.PLAIN, tiny_bert.TREATED, tiny_bert.PLAIN.replace(num_layers=1),
+    tiny_bert.TREATED.replace(num_layers=1)])
+def test_the_last_block_where_it_is_read_is_that_of_the_whole(
+    architecture, trained_layers):
+  if (trained_layers or 0) > architecture.num_layers:
+    return
+  encoder = _encoder(architecture)
+  batch = tiny_bert.features(lengths=[16, 9, 5, 12], counts=[4, 2, 1, 0])
+  results = []
+  for predictions_only in (True, False):
+    with tf.GradientTape() as tape:
+      outputs = encoder(batch, trained_layers=trained_layers,
+                        predictions_only=predictions_only)
+      rows = outputs['sequence_output']
+      if not predictions_only:
+        positions = batch['masked_lm_positions']
+        if architecture.query_pool_size > 1:
+          first = rows.shape[1] - tiny_bert.PREDICTIONS
+          positions = first + tf.zeros_like(positions) + tf.range(
+              tiny_bert.PREDICTIONS, dtype=positions.dtype)
+        rows = tf.concat(
+            [rows[:, :1], tf.gather(rows, positions, batch_dims=1)], axis=1)
+      assert rows.shape == (4, 1 + tiny_bert.PREDICTIONS, 8)
+      is_real = tf.pad(batch['masked_lm_weights'], [[0, 0], [1, 0]],
+                       constant_values=1.)[..., tf.newaxis]
+      loss = tf.reduce_sum(is_real * rows * tf.sin(tf.range(8.))) + (
+          tf.reduce_sum(outputs['pooled_output']))
+    results.append((
+        rows * is_real, tape.gradient(loss, encoder.trainable_variables)))
+  (rows, gradients), (all_rows, all_gradients) = results
+  np.testing.assert_allclose(rows, all_rows, rtol=0, atol=1e-6)
+  for one, other in zip(gradients, all_gradients, strict=True):
+    assert (one is None) == (other is None)
+    if one is not None:
+      np.testing.assert_allclose(
+          tf.convert_to_tensor(one), tf.convert_to_tensor(other), atol=2e-5)
 
 
 def test_sharing_stores_narrower_blocks():
