@@ -16,7 +16,6 @@ processor time too; the verdict is on the time of the clock.
 import argparse
 import dataclasses
 import os
-import platform
 import statistics
 import sys
 import time
@@ -53,15 +52,18 @@ def main() -> int:
       max_positions=options.seq_length)
   treated = plain.replace(
       ffn_sharing=options.ffn_sharing, query_pool_size=options.query_pool_size)
-  batch = _batch(options)
-  steps = {
-      'treated': _our_step(treated, batch, options.jit_compile),
-      'plain': _our_step(plain, batch, options.jit_compile),
-      'stock': _stock_step(plain, batch, options.jit_compile),
-  }
-  seconds, cpu_seconds = _measure(steps, options.repeats)
+  import steps
+  batch = steps.batch_of(options.batch_size, options.seq_length,
+                         options.predictions, options.vocab_size)
+  stock, inputs = (steps.stock_step(plain, options.jit_compile),
+                   steps.stock_inputs(batch))
+  seconds, cpu_seconds = measure({
+      'treated': steps.our_step(treated, batch, options.jit_compile),
+      'plain': steps.our_step(plain, batch, options.jit_compile),
+      'stock': lambda: stock(inputs, batch),
+  }, options.repeats)
 
-  print(f'machine: {_machine()}')
+  print(f'machine: {steps.machine()}')
   print(f'model: {dataclasses.asdict(plain)}')
   print(f'batch {options.batch_size}, {options.seq_length} tokens, '
         f'{options.predictions} predictions, XLA '
@@ -85,16 +87,16 @@ def main() -> int:
   return int(missed)
 
 
-def _measure(steps, repeats: int):
+def measure(calls, repeats: int):
   """Runs the steps in turn; the first, tracing round does not count.
 
   Returns:
     Seconds of the clock and of the processor, each a list per step.
   """
-  seconds = {name: [] for name in steps}
-  cpu_seconds = {name: [] for name in steps}
+  seconds = {name: [] for name in calls}
+  cpu_seconds = {name: [] for name in calls}
   for round_ in range(repeats + 1):
-    for name, step in steps.items():
+    for name, step in calls.items():
       start, cpu_start = time.perf_counter(), time.process_time()
       loss = float(step())
       elapsed = time.perf_counter() - start
@@ -104,117 +106,6 @@ def _measure(steps, repeats: int):
       print(f'  {name}: {elapsed:.2f} s, loss {loss:.3f}'
             f'{"" if round_ else " (with tracing)"}', file=sys.stderr)
   return seconds, cpu_seconds
-
-
-def _batch(options):
-  """Random features in the shapes of Model Garden's pre-training data."""
-  import numpy as np
-  import tensorflow as tf
-  random = np.random.default_rng(0)
-  shape = (options.batch_size, options.seq_length)
-  positions = np.stack([
-      np.sort(random.choice(
-          np.arange(1, options.seq_length), options.predictions, replace=False))
-      for _ in range(options.batch_size)])
-  type_ids = np.arange(options.seq_length) >= options.seq_length // 2
-  return dict(
-      input_word_ids=tf.constant(
-          random.integers(0, options.vocab_size, shape), tf.int64),
-      input_mask=tf.ones(shape, tf.int64),
-      input_type_ids=tf.broadcast_to(tf.cast(type_ids, tf.int64), shape),
-      masked_lm_positions=tf.constant(positions, tf.int64),
-      masked_lm_ids=tf.constant(
-          random.integers(0, options.vocab_size, positions.shape), tf.int64),
-      masked_lm_weights=tf.ones(positions.shape),
-      next_sentence_labels=tf.constant(
-          random.integers(0, 2, (options.batch_size, 1)), tf.int64))
-
-
-def _optimizer():
-  from official.modeling.optimization import legacy_adamw
-  return legacy_adamw.AdamWeightDecay(
-      1e-4, weight_decay_rate=0.01, epsilon=1e-6, gradient_clip_norm=1.0,
-      exclude_from_weight_decay=['LayerNorm', 'layer_norm', 'bias'])
-
-
-def _our_step(architecture, batch, jit_compile: bool):
-  import tensorflow as tf
-  from official_ext import modeling
-  model = modeling.GrowingBertPretrainer(architecture)
-  model.compile(optimizer=_optimizer())
-  step = tf.function(model.train_step, jit_compile=jit_compile)
-  return lambda: step(batch)['loss']
-
-
-def _stock_step(architecture, batch, jit_compile: bool):
-  """What one would write with Model Garden alone, after its MaskedLMTask."""
-  import tensorflow as tf, tf_keras
-  from official.modeling import tf_utils
-  from official.nlp.modeling import layers, models, networks
-  initializer = tf_keras.initializers.TruncatedNormal(stddev=0.02)
-  encoder = networks.BertEncoderV2(
-      vocab_size=architecture.vocab_size,
-      hidden_size=architecture.hidden_size,
-      num_layers=architecture.num_layers,
-      num_attention_heads=architecture.num_heads,
-      max_sequence_length=architecture.max_positions,
-      type_vocab_size=architecture.type_vocab_size,
-      inner_dim=architecture.inner_size)
-  model = models.BertPretrainerV2(
-      encoder_network=encoder,
-      mlm_activation=tf_utils.get_activation('gelu'),
-      mlm_initializer=initializer,
-      classification_heads=[layers.ClassificationHead(
-          inner_dim=architecture.hidden_size, num_classes=2, dropout_rate=0.1,
-          name='next_sentence')])
-  optimizer = _optimizer()
-  masked_lm_accuracy = tf_keras.metrics.SparseCategoricalAccuracy()
-  masked_lm_loss = tf_keras.metrics.Mean()
-  next_sentence_accuracy = tf_keras.metrics.SparseCategoricalAccuracy()
-  next_sentence_loss = tf_keras.metrics.Mean()
-  cross_entropy = tf_keras.losses.sparse_categorical_crossentropy
-  inputs = {name: batch[name] for name in (
-      'input_word_ids', 'input_mask', 'input_type_ids', 'masked_lm_positions')}
-
-  @tf.function(jit_compile=jit_compile)
-  def step(inputs, batch):
-    with tf.GradientTape() as tape:
-      outputs = model(inputs, training=True)
-      weights = batch['masked_lm_weights']
-      token_losses = cross_entropy(
-          batch['masked_lm_ids'], tf.cast(outputs['mlm_logits'], tf.float32),
-          from_logits=True)
-      lm_loss = tf.math.divide_no_nan(
-          tf.reduce_sum(token_losses * weights), tf.reduce_sum(weights))
-      sentence_loss = tf.reduce_mean(cross_entropy(
-          batch['next_sentence_labels'],
-          tf.cast(outputs['next_sentence'], tf.float32), from_logits=True))
-      loss = lm_loss + sentence_loss
-    variables = model.trainable_variables
-    pairs = [(gradient, variable) for gradient, variable
-             in zip(tape.gradient(loss, variables), variables)
-             if gradient is not None]
-    optimizer.apply_gradients(pairs)
-    masked_lm_loss.update_state(lm_loss)
-    next_sentence_loss.update_state(sentence_loss)
-    masked_lm_accuracy.update_state(
-        batch['masked_lm_ids'], outputs['mlm_logits'], weights)
-    next_sentence_accuracy.update_state(
-        batch['next_sentence_labels'], outputs['next_sentence'])
-    return loss
-
-  return lambda: step(inputs, batch)
-
-
-def _machine() -> str:
-  model = platform.processor() or platform.machine()
-  try:
-    with open('/proc/cpuinfo', encoding='utf-8') as lines:
-      model = next(line.split(':')[1].strip() for line in lines
-                   if line.startswith('model name'))
-  except (OSError, StopIteration):
-    pass
-  return f'{os.cpu_count()} x {model}'
 
 
 if __name__ == '__main__':

@@ -63,6 +63,9 @@ def test_the_lock_holds_every_dependency_of_the_project():
   project = tomllib.loads((_ROOT / 'pyproject.toml').read_text())['project']
   locked = set(re.findall(
       r'^([a-z0-9-]+)==', (_ROOT / 'requirements.lock').read_text(), re.M))
-  wanted = project['dependencies'] + project['optional-dependencies']['test']
+  extras = project['optional-dependencies']
+  assert extras['test'][0] == 'official-ext[beam,tpu-preflight]'
+  wanted = (project['dependencies'] + extras['test'][1:] + extras['beam']
+            + extras['tpu-preflight'])
   names = {re.match(r'[\w-]+', line).group() for line in wanted}
   assert names <= locked

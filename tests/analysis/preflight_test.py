@@ -83,9 +83,14 @@ def test_hlo_without_cycles_is_refused(text, said):
      'Einsum_1', 'FFN'),
     ('bert/growing_bert_encoder/transformer/layer_0/self_attention_layer_norm/'
      'moments/variance', 'LayerNorm, elementwise'),
-    ('bert/growing_bert_encoder/transformer/layer_0/self_attention/dropout_3/'
-     'general_dropout/stateful_uniform/StatelessRandomUniformV2',
+    ('bert/growing_bert_encoder/transformer/layer_5/self_attention/'
+     'XlaRngBitGenerator', 'random numbers'),
+    ('bert/growing_bert_encoder/transformer/layer_5/self_attention/'
+     'GreaterEqual', 'random numbers'),
+    ('bert/growing_bert_encoder/embedding_dropout/strided_slice',
      'random numbers'),
+    ('bert/bert_encoder_v2/transformer/layer_0/self_attention/dropout_3/'
+     'dropout/GreaterEqual', 'random numbers'),
     ('gradient_tape/bert/cls/predictions/MatMul/MatMul_1', 'head'),
     ('bert/cls/predictions/transform/LayerNorm/moments/mean',
      'LayerNorm, elementwise'),

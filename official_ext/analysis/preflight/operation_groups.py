@@ -11,8 +11,11 @@ RANDOM_NUMBERS = 'random numbers'
 _GROUPS = (
     ('optimizer', r'^(\w*AdamWeightDecay|LAMB|global_norm|clip_by_global_norm)'),
     # Drawing dropout's masks; applying them is elementwise.
-    (RANDOM_NUMBERS, r'/stateful_uniform/|/general_dropout/GreaterEqual|'
-                     r'\brandom_uniform\b'),
+    (RANDOM_NUMBERS,
+     r'/(\w*dropout\w*|self_attention)/'
+     r'(XlaRngBitGenerator|GreaterEqual|strided_slice)\b|'
+     # Stock layers draw floats.
+     r'/dropout/GreaterEqual|\brandom_uniform\b'),
     ('LayerNorm, elementwise',
      r'layer_norm|LayerNorm|dropout|/transformer/layer_\d+/(Cast|add)'),
     ('attention', r'/self_attention/|_attention'),
