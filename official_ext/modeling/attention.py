@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf, tf_keras
 
+from official_ext.modeling import custom_gradients
 from official_ext.modeling import dropout_state
 
 
@@ -69,19 +70,22 @@ class GrowingAttention(tf_keras.layers.MultiHeadAttention):
       context = tf.matmul(used, value)
 
       def gradient(d_context, _):
-        d_probabilities = _where(
-            is_kept, tf.matmul(d_context, value, transpose_b=True))
-        mean = tf.reduce_sum(
-            _wide(d_context) * _wide(context), axis=-1, keepdims=True)
-        d_scores = probabilities * (
-            d_probabilities - tf.cast(mean, query.dtype))
-        return (tf.matmul(d_scores, key),
-                tf.matmul(d_scores, query, transpose_a=True),
-                tf.matmul(used, d_context, transpose_a=True))
+        # The layer's scope is over by now; profiles go by names.
+        with tf.name_scope(self.name):
+          d_probabilities = _where(
+              is_kept, tf.matmul(d_context, value, transpose_b=True))
+          mean = tf.reduce_sum(
+              _wide(d_context) * _wide(context), axis=-1, keepdims=True)
+          d_scores = probabilities * (
+              d_probabilities - tf.cast(mean, query.dtype))
+          return (tf.matmul(d_scores, key),
+                  tf.matmul(d_scores, query, transpose_a=True),
+                  tf.matmul(used, d_context, transpose_a=True))
 
       return (context, probabilities), gradient
 
     context, probabilities = attend(query, key, value)
+    custom_gradients.keep_in_graph_only(context)
     return tf.transpose(context, [0, 2, 1, 3]), probabilities
 
 
