@@ -22,9 +22,11 @@ _SHELL = {'mistakes', 'command'}
 _SOURCES = sorted(_PACKAGE.rglob('*.py'))
 _PURE = {'growth': {'numpy'}, 'schedules': set()}
 # Private attributes of Model Garden's and Keras's objects: one adapter for the
-# weights, one for dropout's state, and what no public name offers.
+# weights, one for dropout's state, one for gradients, and what no public name
+# offers.
 _MAY_REACH_PRIVATES = {
     'modeling/weights.py', 'modeling/dropout_state.py',
+    'modeling/custom_gradients.py',
     'training/progressive_growth.py', 'configuration.py'}
 _STANDARD_PRIVATES = {'_replace', '_asdict', '_fields', '_exit'}
 

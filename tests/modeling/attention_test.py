@@ -1,5 +1,8 @@
 """Attention against Keras' own and against formulas in NumPy."""
 
+import gc
+import weakref
+
 import numpy as np
 import tensorflow as tf, tf_keras
 
@@ -136,3 +139,34 @@ def test_sizes_need_not_be_known():
   generator.reset_from_seed(3)
   np.testing.assert_allclose(
       traced, ours(query, value, training=True), rtol=0, atol=1e-12)
+
+
+def test_what_a_traced_step_held_goes_with_it():
+  layer, _ = _layers()
+  query, value, mask = _inputs()
+  layer(query, value)
+
+  @tf.function
+  def step():
+    return _outputs_and_gradients(layer, query, value, mask)
+
+  held = [weakref.ref(step.get_concrete_function().graph),
+          weakref.ref(layer.trainable_variables[0].handle)]
+  del step, layer
+  gc.collect()
+  assert [reference() for reference in held] == [None, None]
+
+
+def test_a_gradient_is_found_from_outside_of_the_function():
+  layer, _ = _layers()
+  query, value, mask = _inputs()
+  wanted = _outputs_and_gradients(layer, query, value, mask)[1][:2]
+  call = tf.function(
+      lambda query, value: layer(query, value, attention_mask=mask))
+  weight = np.random.default_rng(1).normal(size=(BATCH, QUERIES, HIDDEN))
+  with tf.GradientTape() as tape:
+    tape.watch([query, value])
+    loss = tf.reduce_sum(call(query, value) * weight)
+  for one, other in zip(
+      tape.gradient(loss, [query, value]), wanted, strict=True):
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
