@@ -32,8 +32,10 @@ class FactorizedDense(tf_keras.layers.Layer):
     self.kernel_initializer = tf_keras.initializers.get(kernel_initializer)
 
     def dense(size, bias_axes, name):
+      # With '...' the kernel's gradient would be made for every token, and
+      # added up afterwards.
       return tf_keras.layers.EinsumDense(
-          '...c,cd->...d', output_shape=size, bias_axes=bias_axes,
+          'abc,cd->abd', output_shape=(None, size), bias_axes=bias_axes,
           kernel_initializer=tf_utils.clone_initializer(
               self.kernel_initializer),
           dtype=self.dtype_policy, name=name)
@@ -42,7 +44,7 @@ class FactorizedDense(tf_keras.layers.Layer):
     self._dense_out = dense(units, 'd', 'out')
 
   def call(self, inputs: tf.Tensor) -> tf.Tensor:
-    """`[..., inputs]` to `[..., units]`."""
+    """`[batch, rows, inputs]` to `[batch, rows, units]`."""
     return self._dense_out(self._dense_in(inputs))
 
   @property
