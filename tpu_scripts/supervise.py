@@ -77,6 +77,7 @@ class Scripts:
         Do.SET_UP: self._command('setup_hosts.sh', *self._wheel),
         Do.LAUNCH: self._command('launch.sh', *self._files, *self._arguments),
         Do.DELETE: self._command('tear_down.sh', '--no_stop'),
+        Do.END: self._command('tear_down.sh'),
     }[step]
     return subprocess.run(command, check=False).returncode == 0
 
@@ -119,7 +120,9 @@ def supervise(
       if decision.do in (Do.LAUNCH, Do.STOP):
         say(f'  | {line}')
     if decision.do is Do.STOP:
-      if not (keep or decision.keep or carry_out(Do.DELETE)):
+      is_running = (seen.job or {}).get('state') == 'running'
+      last = Do.END if is_running else Do.DELETE
+      if not (keep or decision.keep or carry_out(last)):
         say('the TPU could not be deleted and may cost money: tear_down.sh')
       return decision.exit_code
     if decision.do is not Do.WAIT and not carry_out(decision.do):

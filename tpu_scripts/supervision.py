@@ -35,6 +35,7 @@ class Do(enum.Enum):
   SET_UP = 'set up'
   LAUNCH = 'launch'
   DELETE = 'delete'
+  END = 'save and delete'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_ext.data.stored_file import file_sha256
+from official_ext.data.stored_file import is_remote
 from official_ext.training import durable_files
 
 SUFFIX = '.seal.json'
@@ -46,7 +47,12 @@ def read_progress(prefix: str) -> dict[str, Any]:
 
 
 def find_broken_seal(prefix: str) -> str | None:
-  """Reads a sealed checkpoint; says in a few words what differs, if anything."""
+  """Reads a sealed checkpoint; says in a few words what differs, if anything.
+
+  Raises:
+    tf.errors.UnavailableError: an object store does not let it be read, which
+      says nothing of the checkpoint.
+  """
   try:
     files = _read(prefix)[_FILES].items()
     for name, expected in files:
@@ -61,6 +67,11 @@ def find_broken_seal(prefix: str) -> str | None:
   except (ValueError, KeyError, TypeError, AttributeError):
     return f'{os.path.basename(prefix)}{SUFFIX} cannot be read'
   except (OSError, tf.errors.OpError) as error:
+    if is_remote(prefix):
+      raise tf.errors.UnavailableError(
+          None, None, f'{prefix} cannot be read now '
+          f'({durable_files.reason(error)}); nothing was changed, give the same '
+          'command again') from error
     return durable_files.reason(error)
   return None
 

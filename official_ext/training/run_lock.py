@@ -8,6 +8,7 @@ waits to see whether it still changes. No clock of any machine is read for that.
 """
 
 from collections.abc import Callable, Mapping
+import contextlib
 import datetime
 import errno
 import fcntl
@@ -82,8 +83,10 @@ class RunLock:
       return
     self._released.set()
     self._beating.join()
-    if self._read().get('token') == self._own['token']:
-      tf.io.gfile.remove(self._path)
+    # A store that is away must not hide how the run ended; the lock dies alone.
+    with contextlib.suppress(tf.errors.OpError):
+      if self._read().get('token') == self._own['token']:
+        tf.io.gfile.remove(self._path)
 
   def check(self) -> None:
     """Checks that the directory is still this run's.

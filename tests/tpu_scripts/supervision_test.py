@@ -253,3 +253,10 @@ class TestLoop:
         [Seen('PROVISIONING')] * 9, deadline=3, clock=lambda: next(times))
     assert code == 1
     assert lines == ['PROVISIONING: wait', 'PROVISIONING: stop (the hours are over)']
+
+  def test_a_run_may_save_when_the_hours_end(self):
+    times = iter(range(10))
+    code, steps, lines, _ = self._supervise(
+        [job('running')] * 9, deadline=3, clock=lambda: next(times))
+    assert (code, steps) == (1, [Do.END])
+    assert lines[-1] == 'ACTIVE, running: stop (the hours are over)'

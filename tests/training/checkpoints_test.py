@@ -106,6 +106,18 @@ def test_where_all_are_damaged_nothing_is_touched(saved, directory):
   assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
 
 
+def test_store_that_cannot_be_read_is_no_damage(saved, directory):
+  del saved
+  seal = directory / 'ckpt-6.seal.json'
+  seal.unlink()
+  # What is there and cannot be read, as in a store that is away for a moment.
+  seal.mkdir()
+  before = sorted(os.listdir(directory))
+  with pytest.raises(tf.errors.UnavailableError, match='cannot be read now'):
+    RunCheckpoints(f'file://{directory}').recover(warn=pytest.fail)
+  assert sorted(os.listdir(directory)) == before
+
+
 def test_directory_from_before_there_were_seals_is_read(directory):
   model = Tiny()
   manager = tf.train.CheckpointManager(

@@ -132,6 +132,15 @@ def test_store_without_locks_has_a_file(store):
   assert not store.said
 
 
+def test_store_that_cannot_be_read_does_not_hide_how_a_run_ended(store):
+  with pytest.raises(KeyError, match='its own error'):
+    with store.lock():
+      tf.io.gfile.remove(store.file)
+      # What cannot be read as a file.
+      tf.io.gfile.makedirs(store.file)
+      raise KeyError('its own error')
+
+
 def test_holder_elsewhere_that_gives_a_sign_is_respected(store):
   store.write()
   store.happens = lambda waited: waited == 30 and store.write(beat=1)

@@ -64,7 +64,9 @@ class Job:
       raise ValueError(
           f'another {self._name} is running on this host; stop it first: '
           f'python3 {FOLDER.name}/job.py stop {self._name}')
-    self._exit.unlink(missing_ok=True)
+    # `stop` must not signal whatever has the number of the last process now.
+    for of_last in (self._exit, self._process):
+      of_last.unlink(missing_ok=True)
     self._description.write_text(json.dumps(wanted), encoding='utf-8')
     with open(self._log, 'ab') as log:
       subprocess.Popen(  # pylint: disable=consider-using-with
