@@ -224,7 +224,7 @@ def _list_of(check_one, example: str):
       return f'give a list, such as {example}'
     problems = [f'{item!r}: {problem}' for item in value
                 if (problem := check_one(item))]
-    if len(set(value)) < len(value):
+    if not problems and len(set(value)) < len(value):
       problems.append('give each value once')
     return '; '.join(problems) or None
   return check

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf, tf_keras
 
+from official_ext.data.stored_file import file_sha256
 from official_ext.data.tokenizer import build_tokenizer
 from official_ext.data.vocabulary import read_vocabulary
 from official_ext.downstream import finetune_config
@@ -204,7 +205,7 @@ def _job(config: FinetuneConfig, model: str, task: str, folder: str,
   return _Job(model, task, pretrained, vocabulary_file, output_dir, {
       'task': task, 'files': dict(sha256), 'seq_length': seq_length,
       'lower_case': lower_case, 'checkpoint_sha256': pretrained.sha256,
-      **facts}, load)
+      'vocabulary_sha256': file_sha256(vocabulary_file), **facts}, load)
 
 
 def _seq_length(config: FinetuneConfig, pretrained: Pretrained) -> int:

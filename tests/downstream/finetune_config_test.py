@@ -49,6 +49,8 @@ def test_what_is_missing_is_asked_for():
     (dict(batch_sizes=(16, 0)),
      'batch_sizes is (16, 0); 0: give a whole number of at least 1'),
     (dict(seeds=(1, 1)), 'seeds is (1, 1); give each value once'),
+    (dict(seeds=([1],)),
+     'seeds is ([1],); [1]: give a whole number of at least 0'),
     (dict(learning_rates=(0,)),
      'learning_rates is (0,); 0: give a number above 0'),
     (dict(output_dropout=1.0),

@@ -1,5 +1,6 @@
 """Tasks from files to predictions: a sweep, its resume, the aggregate."""
 
+import dataclasses
 import json
 import os
 
@@ -141,6 +142,12 @@ def test_cola_is_learnt_swept_killed_and_resumed(
   assert str(error.value) == (
       f'output_dir {tmp_path}/out holds results of another configuration '
       '(num_epochs was 6.0, is 7.0); take another --output_dir')
+  pieces = (tmp_path / 'out' / 'finetuned' / 'vocab.txt').read_text().split()
+  (tmp_path / 'other.txt').write_text(
+      '\n'.join([*pieces[:-2], pieces[-1], pieces[-2]]) + '\n')
+  with pytest.raises(ConfigurationError, match=r'\(vocabulary_sha256 was '):
+    finetune(dataclasses.replace(grid, vocab_file=str(tmp_path / 'other.txt')),
+             say=said.append)
 
 
 @pytest.mark.slow
