@@ -51,7 +51,7 @@ class GrowingAttention(tf_keras.layers.MultiHeadAttention):
     Returns:
       `[batch, queries, heads, value_dim]`, and the probabilities
       `[batch, heads, queries, keys]` before dropout, through which no gradient
-      flows.
+      flows in training.
     """
     query, key, value = (
         tf.transpose(x, [0, 2, 1, 3]) for x in (query, key, value))
@@ -62,7 +62,6 @@ class GrowingAttention(tf_keras.layers.MultiHeadAttention):
           self._dropout_layer, [*_sizes(query)[:3], _sizes(key)[2]])
       value *= 1 / (1 - self._dropout)
 
-    @tf.custom_gradient
     def attend(query, key, value):
       probabilities = self._masked_softmax(
           tf.matmul(query, key, transpose_b=True), attention_mask)
@@ -84,8 +83,12 @@ class GrowingAttention(tf_keras.layers.MultiHeadAttention):
 
       return (context, probabilities), gradient
 
-    context, probabilities = attend(query, key, value)
-    custom_gradients.keep_in_graph_only(context)
+    if training:
+      context, probabilities = tf.custom_gradient(attend)(query, key, value)
+      custom_gradients.keep_in_graph_only(context)
+    else:
+      # A SavedModel would warn, when loaded, of a gradient that it lacks.
+      (context, probabilities), _ = attend(query, key, value)
     return tf.transpose(context, [0, 2, 1, 3]), probabilities
 
 

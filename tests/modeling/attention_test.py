@@ -162,7 +162,8 @@ def test_a_gradient_is_found_from_outside_of_the_function():
   query, value, mask = _inputs()
   wanted = _outputs_and_gradients(layer, query, value, mask)[1][:2]
   call = tf.function(
-      lambda query, value: layer(query, value, attention_mask=mask))
+      lambda query, value: layer(
+          query, value, attention_mask=mask, training=True))
   weight = np.random.default_rng(1).normal(size=(BATCH, QUERIES, HIDDEN))
   with tf.GradientTape() as tape:
     tape.watch([query, value])
@@ -170,3 +171,16 @@ def test_a_gradient_is_found_from_outside_of_the_function():
   for one, other in zip(
       tape.gradient(loss, [query, value]), wanted, strict=True):
     np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+
+
+def test_what_is_exported_has_no_gradient_of_its_own():
+  layer, _ = _layers()
+  query, value, _ = _inputs()
+  layer(query, value)
+  has_own = []
+  for training in (False, True):
+    graph = tf.function(layer).get_concrete_function(
+        query, value, training=training).graph
+    has_own.append(
+        any(node.op == 'IdentityN' for node in graph.as_graph_def().node))
+  assert has_own == [False, True]
