@@ -62,6 +62,9 @@ class GrowingAttention(tf_keras.layers.MultiHeadAttention):
           self._dropout_layer, [*_sizes(query)[:3], _sizes(key)[2]])
       value *= 1 / (1 - self._dropout)
 
+    # Not the layer itself, which a graph would keep with its gradient.
+    name = self.name
+
     def attend(query, key, value):
       probabilities = self._masked_softmax(
           tf.matmul(query, key, transpose_b=True), attention_mask)
@@ -70,7 +73,7 @@ class GrowingAttention(tf_keras.layers.MultiHeadAttention):
 
       def gradient(d_context, _):
         # The layer's scope is over by now; profiles go by names.
-        with tf.name_scope(self.name):
+        with tf.name_scope(name):
           d_probabilities = _where(
               is_kept, tf.matmul(d_context, value, transpose_b=True))
           mean = tf.reduce_sum(
