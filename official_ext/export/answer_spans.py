@@ -44,20 +44,22 @@ def best_spans(windows: Windows, start_logits: tf.Tensor,
     n_best_size: candidates for start and end in a window.
     max_answer_length: most tokens of an answer.
   """
-  is_token = tf.sequence_mask(
-      windows.words.row_lengths(), tf.shape(start_logits)[1])
-  num_best = tf.minimum(n_best_size, tf.shape(start_logits)[1])
+  length = tf.shape(start_logits)[1]
+  is_token = tf.sequence_mask(windows.words.row_lengths(), length)
+  num_best = tf.minimum(n_best_size, length)
 
   def best(logits):
     return tf.math.top_k(
         tf.where(is_token, logits, NO_SCORE), num_best)
   start_scores, starts = best(start_logits)
   end_scores, ends = best(end_logits)
-  pieces = windows.pieces.to_tensor(-1)
+  # As wide as the logits: of a short window, padding is among the candidates.
+  shape = tf.stack([-1, length])
+  pieces = windows.pieces.to_tensor(-1, shape=shape)
   first = tf.gather(pieces, starts, batch_dims=1)
   last = tf.gather(pieces, ends, batch_dims=1)
-  is_central = tf.gather(windows.is_central.to_tensor(False), starts,
-                         batch_dims=1)
+  is_central = tf.gather(
+      windows.is_central.to_tensor(False, shape=shape), starts, batch_dims=1)
   lengths = ends[:, tf.newaxis, :] - starts[:, :, tf.newaxis] + 1
   may_be = ((is_central & (first >= 0))[:, :, tf.newaxis]
             & (last >= 0)[:, tf.newaxis, :]

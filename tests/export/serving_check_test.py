@@ -16,10 +16,12 @@ from official_ext.export import serving_check
 from official_ext.export.saved_model import export_saved_model
 from official_ext.export.served_model import load_served_model
 from official_ext.export.serving_check import in_process
+from official_ext.export.serving_check.measurement import compare
 from official_ext.export.serving_check.measurement import measure
 from official_ext.export.serving_check.measurement import Server
 from official_ext.export.serving_check.measurement import table
 from official_ext.export.serving_check.mixed_texts import mixed_texts
+from official_ext.export.serving_check.prediction_client import Answers
 from official_ext.training.pretrain import pretrain
 from tests.downstream import samples
 
@@ -73,6 +75,19 @@ def test_a_thousand_mixed_requests(finetuned, tmp_path):
   assert row['largest_difference'] < 2e-6
   assert row['share_alike'] == 1
   assert 0 < row['p50_milliseconds'] <= row['p99_milliseconds']
+
+
+def test_an_answer_that_is_not_a_number_is_no_match():
+  expected = np.array([[0.5], [0.5], [0.5]], np.float32)
+  answers = [
+      Answers([{'score': np.array([[value]], np.float32)} for value in values],
+              latencies=np.ones(3), seconds=1.0)
+      for values in ([0.5, 0.75, 0.5], [0.5, np.nan, 0.5])]
+  assert compare(answers[:1], expected, 'score') == (0.25, 2 / 3)
+  worst, share = compare(answers, expected, 'score')
+  # As the command looks at it, which then fails.
+  assert not worst <= 1e-5
+  assert share == 4 / 6
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path):

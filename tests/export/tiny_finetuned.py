@@ -16,8 +16,8 @@ TASKS = {
     'answers': finetuned_model.FinetunedTask(
         task='squad20', kind='question_answering', num_texts=2,
         seq_length=SEQ_LENGTH, lower_case=True, doc_stride=4,
-        max_query_length=5, max_answer_length=4, n_best_size=6,
-        null_score_threshold=-0.5),
+        max_query_length=5, max_answer_length=4, n_best_size=20,
+        null_score_threshold=-2.0),
 }
 
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from official_ext.export.serving_check.prediction_client import Answers
 from official_ext.export.serving_check.prediction_client import ask
 from official_ext.export.serving_check.prediction_client import running_server
-
 
 # Differences of this size come from the order of sums, greater ones from other
 # tokens.
@@ -56,18 +56,31 @@ def measure(servers: Sequence[Server], requests: Sequence[Mapping[str, str]],
               outputs=[output]))
   figures = []
   for (level, name), answers in found.items():
-    differences = [
-        np.abs(outputs[output][0] - row).max()
-        for each in answers for outputs, row in zip(each.outputs, expected)]
+    largest_difference, share_alike = compare(answers, expected, output)
     figures.append({
         'server': name, 'concurrency': level,
         'p50_milliseconds': _median(each.percentile(50) for each in answers),
         'p99_milliseconds': _median(each.percentile(99) for each in answers),
         'requests_per_second': _median(
             each.requests_per_second for each in answers),
-        'largest_difference': float(max(differences)),
-        'share_alike': float(np.mean(np.array(differences) < _ALIKE))})
+        'largest_difference': largest_difference, 'share_alike': share_alike})
   return figures
+
+
+def compare(answers: Sequence[Answers], expected: np.ndarray, output: str
+            ) -> tuple[float, float]:
+  """The largest difference of any answer, and the share within 1e-4.
+
+  Args:
+    answers: of some rounds, of one example a request.
+    expected: float32 [requests, ...].
+    output: which one is compared. If any is not a number, neither is the
+      largest difference.
+  """
+  differences = np.array([
+      np.abs(outputs[output][0] - row).max()
+      for each in answers for outputs, row in zip(each.outputs, expected)])
+  return float(differences.max()), float(np.mean(differences < _ALIKE))
 
 
 def _median(values) -> float:
