@@ -1,5 +1,7 @@
 """Custom gradients that go with the graph in which they were traced."""
 
+from typing import Any
+
 import tensorflow as tf
 from tensorflow.python.framework import ops
 
@@ -20,6 +22,22 @@ def keep_in_graph_only(result: tf.Tensor) -> None:
   if not tf.is_symbolic_tensor(result):
     return
   operation = result.op
-  name = operation.get_attr('_gradient_op_type').decode()
-  operation._gradient_function = ops.gradient_registry.lookup(name)
-  del ops.gradient_registry._registry[name]
+  name = operation.node_def.attr['_gradient_op_type'].s.decode()
+  # Several results may be of one operation; some strategies have no gradient.
+  if name in ops.gradient_registry._registry:
+    operation._gradient_function = ops.gradient_registry.lookup(name)
+    del ops.gradient_registry._registry[name]
+
+
+def all_reduce_sum(replica_context: tf.distribute.ReplicaContext, values: Any
+                   ) -> Any:
+  """`all_reduce` of sums, whose gradient is kept in the graph only.
+
+  Args:
+    replica_context: of the replica.
+    values: a tensor, or a structure of them.
+  """
+  results = replica_context.all_reduce(tf.distribute.ReduceOp.SUM, values)
+  for result in tf.nest.flatten(results):
+    keep_in_graph_only(result)
+  return results

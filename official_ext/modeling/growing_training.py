@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf, tf_keras
 
 from official_ext.growth.architecture import Architecture
+from official_ext.modeling import custom_gradients
 from official_ext.modeling import dropout_state
 from official_ext.modeling import non_finite
 from official_ext.modeling import weights
@@ -211,15 +212,14 @@ class GrowingTraining:
     # of the vocabulary. Dense, its norm is right (slices repeat rows), it adds
     # up over replicas, and the optimizer need not look for duplicates.
     gradients = [tf.convert_to_tensor(gradient) for gradient, _ in pairs]
-    gradients = replica_context.all_reduce(
-        tf.distribute.ReduceOp.SUM, gradients)
+    gradients = custom_gradients.all_reduce_sum(replica_context, gradients)
     if self.gradient_clip_norm:
       gradients, _ = tf.clip_by_global_norm(gradients, self.gradient_clip_norm)
     self.optimizer.apply_gradients(
         zip(gradients, [variable for _, variable in pairs]),
         experimental_aggregate_gradients=False)
     self.non_finite_watch.update(
-        replica_context.all_reduce(tf.distribute.ReduceOp.SUM, loss))
+        custom_gradients.all_reduce_sum(replica_context, loss))
     if self.norm_annealing is not None:
       self.norm_annealing.advance()
     self.update_metrics(features, outputs, *sums)

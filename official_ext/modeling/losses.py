@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf, tf_keras
 
+from official_ext.modeling import custom_gradients
+
 
 class Sums(NamedTuple):
   """Numerator and denominator of a mean, so that replicas can be added."""
@@ -22,7 +24,7 @@ class Sums(NamedTuple):
     """
     weight = self.weight
     if replica_context is not None:
-      weight = replica_context.all_reduce(tf.distribute.ReduceOp.SUM, weight)
+      weight = custom_gradients.all_reduce_sum(replica_context, weight)
     return tf.math.divide_no_nan(self.total, weight)
 
 

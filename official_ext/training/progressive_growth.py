@@ -288,6 +288,8 @@ class ProgressiveGrowth(tf_keras.callbacks.Callback):
     weights_lib.write_weights(model, grown)
     self.prepare_model(target, model)
     model.optimizer = self.build_optimizer(target, model)
+    # Keras remembers what `compile` was given, and with it the old moments.
+    model._compile_config.config['optimizer'] = model.optimizer  # pylint: disable=protected-access
     if transfer:
       weights_lib.write_moments(model.optimizer, model, *moments)
 

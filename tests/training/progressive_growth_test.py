@@ -95,7 +95,7 @@ def test_grows_at_the_step_whatever_steps_per_execution_is(
 
 
 def test_traces_once_a_stage_and_releases_the_old_variables(loader):
-  old = []
+  old, handles = [], []
 
   class KeepWeakly(tf_keras.callbacks.Callback):
 
@@ -103,6 +103,9 @@ def test_traces_once_a_stage_and_releases_the_old_variables(loader):
       if batch == 0:
         old.extend(weakref.ref(variable)
                    for variable in self.model.encoder_network.weights)
+        # Their handles hold what a graph that is not released keeps in memory.
+        handles.extend(weakref.ref(variable.handle)
+                       for variable in self.model.optimizer.variables())
 
   traces = Traces()
   model, growth = fit(loader, SCHEDULE, callbacks=[traces, KeepWeakly()])
@@ -116,6 +119,8 @@ def test_traces_once_a_stage_and_releases_the_old_variables(loader):
   # Keras builds models on a graph of the process, whose slice of the position
   # embedding keeps that one variable until `clear_session`.
   assert not [name for name in alive if 'position_embedding' not in name]
+  assert handles
+  assert not [each() for each in handles if each() is not None]
   fresh = GrowingBertPretrainer(TARGET)
   assert [v.shape for v in model.trainable_variables] == [
       v.shape for v in fresh.trainable_variables]
