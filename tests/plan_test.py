@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 
 def run_plan(*flags):
   return subprocess.run(
@@ -26,8 +28,9 @@ def test_json_against_a_baseline_of_ones_own():
       '--json')
   assert result.returncode == 0, result.stderr
   values = json.loads(result.stdout)
-  # 2.016 / 1.693 of the whole model's steps.
-  assert 0.15 < values['speedup']['train_flops'] < 0.25
+  # (1 + 1.016) / (1 + 0.693), of the whole model's forward passes.
+  assert values['speedup']['forward_flops'] == pytest.approx(0.191, abs=0.001)
+  assert 0.1 < values['speedup']['train_flops'] < 0.2
 
 
 def test_executes_where_there_is_an_accelerator_and_else_says_so():

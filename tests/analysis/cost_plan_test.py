@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from official_ext import configuration
@@ -29,7 +30,13 @@ def test_speedups_are_within_six_points_of_the_papers(experiment, published):
   plan = plan_of(experiment)
   saved = cost_plan.savings(plan, cost_plan.full_model_plan(plan))
   assert saved.forward_flops == pytest.approx(published, abs=0.06)
-  assert saved.train_flops == pytest.approx(published, abs=0.06)
+  # Training steps end short: their FLOPs are no figure of the paper.
+  steps = [stage.stage.end_step - stage.stage.start_step
+           for stage in plan.stages]
+  costs = [flops.train_flops(stage.stage.architecture, 76)
+           for stage in plan.stages]
+  assert saved.train_flops == pytest.approx(
+      sum(steps) * costs[-1] / np.dot(steps, costs) - 1)
   assert saved.walltime is None
   # The same against the experiment from scratch.
   scratch = plan_of('scratch_' + experiment.rsplit('_')[-1])
@@ -52,7 +59,8 @@ def test_times_are_flops_over_the_assumed_speed():
 def test_partly_trained_stages_cost_less_backward_than_forward():
   plan = plan_of('mslt_base')
   quarter, half = plan.stages[:2]
-  assert quarter.train_flops == 3 * quarter.forward_flops
+  assert quarter.train_flops == 3 * flops.forward_breakdown(
+      quarter.stage.architecture, 76, 256, predictions_only=True).total
   assert half.train_flops < 2.1 * half.forward_flops
   # Frozen blocks keep no activations.
   assert half.memory.activations == pytest.approx(
