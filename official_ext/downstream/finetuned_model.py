@@ -6,7 +6,6 @@ it `architecture.json`, `task.json` and `vocab.txt`.
 """
 
 from collections.abc import Mapping
-import contextlib
 import dataclasses
 import json
 import os
@@ -19,6 +18,7 @@ from official_ext.growth.architecture import Architecture
 from official_ext.mistakes import one_line
 from official_ext.modeling import checkpoint_source
 from official_ext.modeling.encoder import GrowingBertEncoder
+from official_ext.modeling.precision import computing_in
 
 CLASSIFICATION, REGRESSION, QUESTION_ANSWERING = KINDS = (
     'classification', 'regression', 'question_answering')
@@ -180,7 +180,7 @@ def load_finetuned(directory: str) -> FinetunedModel:
         '`finetuned` that `finetune` wrote.')
   source = checkpoint_source.find_checkpoint(directory)
   task = _read_task(os.path.join(directory, TASK_FILE))
-  with _full_precision():
+  with computing_in('float32'):
     model = build_task_model(source.architecture, task.kind, task.num_outputs)
   try:
     _checkpoint(model).read(source.prefix).assert_consumed()
@@ -208,14 +208,3 @@ def _read_task(path: str) -> FinetunedTask:
 
 def _checkpoint(model: tf_keras.Model) -> tf.train.Checkpoint:
   return tf.train.Checkpoint(model=model, **model.checkpoint_items)
-
-
-@contextlib.contextmanager
-def _full_precision():
-  """Builds layers whose variables and products are float32."""
-  policy = tf_keras.mixed_precision.global_policy()
-  tf_keras.mixed_precision.set_global_policy('float32')
-  try:
-    yield
-  finally:
-    tf_keras.mixed_precision.set_global_policy(policy)

@@ -1,12 +1,10 @@
 """The model of a run, rebuilt from nothing but its run directory."""
 
 from collections.abc import Callable
-import contextlib
 import dataclasses
 import json
 
 import tensorflow as tf
-import tf_keras
 
 from official_ext.data.tokenizer import build_tokenizer
 from official_ext.data.tokenizer import Tokenizer
@@ -14,6 +12,7 @@ from official_ext.growth.architecture import Architecture
 from official_ext.modeling import build_pretrainer
 from official_ext.modeling import GrowingBertPretrainer
 from official_ext.modeling import GrowingGptPretrainer
+from official_ext.modeling.precision import computing_in
 from official_ext.training import run_directory
 from official_ext.training.checkpoints import read_position
 from official_ext.training.checkpoints import RunCheckpoints
@@ -95,24 +94,13 @@ def _restore(architecture: Architecture, schedule: dict, checkpoint: str
   options = {}
   if architecture.family == 'bert':
     options['use_next_sentence'] = schedule['model']['use_next_sentence']
-  with _full_precision():
+  with computing_in('float32'):
     model = build_pretrainer(architecture, **options)
   status = tf.train.Checkpoint(
       model=model, **model.checkpoint_items).read(checkpoint)
   # The optimizer's state stays behind; every weight must be there.
   status.assert_existing_objects_matched().expect_partial()
   return model
-
-
-@contextlib.contextmanager
-def _full_precision():
-  """Builds layers whose variables and products are float32."""
-  policy = tf_keras.mixed_precision.global_policy()
-  tf_keras.mixed_precision.set_global_policy('float32')
-  try:
-    yield
-  finally:
-    tf_keras.mixed_precision.set_global_policy(policy)
 
 
 def _load_tokenizer(directory: run_directory.RunDirectory

@@ -20,6 +20,7 @@ from official_ext.modeling.checkpoint_source import ARCHITECTURE_FILE
 from official_ext.modeling.checkpoint_source import find_checkpoint
 from official_ext.modeling.checkpoint_source import VOCABULARY_FILE
 from official_ext.modeling.family import build_pretrainer
+from official_ext.modeling.precision import computing_in
 from official_ext.modeling.weights import named_variables
 from official_ext.modeling.weights import write_weights
 
@@ -127,12 +128,8 @@ def load_model(weights: Mapping[str, np.ndarray], architecture: Architecture
   options = {}
   if architecture.family == 'bert':
     options['use_next_sentence'] = heads_in(weights)['has_next_sentence']
-  policy = tf_keras.mixed_precision.global_policy()
-  tf_keras.mixed_precision.set_global_policy('float32')
-  try:
+  with computing_in('float32'):
     model = build_pretrainer(architecture, **options)
-  finally:
-    tf_keras.mixed_precision.set_global_policy(policy)
   zeros = {name: np.zeros(variable.shape, np.float32)
            for name, variable in named_variables(model).items()
            if name not in weights}

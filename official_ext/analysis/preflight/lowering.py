@@ -1,7 +1,6 @@
 """From a training step to StableHLO, by TensorFlow, without running it."""
 
-from collections.abc import Iterable, Iterator
-import contextlib
+from collections.abc import Iterable
 import dataclasses
 import re
 
@@ -16,6 +15,7 @@ from official_ext.mistakes import one_line
 from official_ext.modeling import build_pretrainer
 from official_ext.modeling import dropout_state
 from official_ext.modeling import weights
+from official_ext.modeling.precision import computing_in
 from official_ext.training.stage_optimizer import StageOptimizer
 
 # Only constants in the program depend on these.
@@ -73,7 +73,7 @@ def lower(program: StepProgram) -> LoweredStep:
   Raises:
     LoweringError: an operation of it has no static shape, or no equivalent.
   """
-  with _precision(program.precision):
+  with computing_in(program.precision):
     variables = _VariableArguments()
     model = _build(program, variables)
     specs = feature_specs(program)
@@ -201,14 +201,3 @@ def _tpu_words(shape: list[int], seed: tf.Tensor) -> tf.Tensor:
   _, words = gen_xla_ops.xla_rng_bit_generator(
       _CHOSEN_BY_DEVICE, tf.bitcast(seed, tf.uint64), shape, dtype=tf.uint32)
   return words
-
-
-@contextlib.contextmanager
-def _precision(name: str) -> Iterator[None]:
-  """Models that are built inside compute in this precision."""
-  before = tf_keras.mixed_precision.global_policy()
-  tf_keras.mixed_precision.set_global_policy(name)
-  try:
-    yield
-  finally:
-    tf_keras.mixed_precision.set_global_policy(before)
