@@ -18,6 +18,9 @@ from official_ext.data.chunks import ChunkMaker
 from official_ext.data.settings import PrepareSettings
 from official_ext.data.shards import spill_rows
 
+# pylint: disable=protected-access
+_SERVER = forkserver._forkserver  # Nothing public stops it.
+
 _maker: ChunkMaker | None = None
 
 
@@ -47,11 +50,13 @@ class Workers:
     self.num_workers = num_workers
     self._executor = None
     self._context = None
+    self._owns_server = False
     if num_workers > 1:
       has_server = 'forkserver' in multiprocessing.get_all_start_methods()
       self._context = multiprocessing.get_context(
           'forkserver' if has_server else 'spawn')
       if has_server:
+        self._owns_server = _SERVER._forkserver_pid is None
         self._context.set_forkserver_preload(['official_ext.data.worker_start'])
         forkserver.ensure_running()
 
@@ -80,6 +85,12 @@ class Workers:
     _maker = None
     if self._executor is not None:
       self._executor.shutdown(wait=True, cancel_futures=True)
+    if self._owns_server:
+      # The server has a part of TensorFlow only, and Python has one server for
+      # all: who forks from it next would find `tensorflow.compat` missing.
+      self._context.set_forkserver_preload(['__main__'])
+      _SERVER._stop()
+      self._owns_server = False
 
 
 def result(future: concurrent.futures.Future) -> Any:
