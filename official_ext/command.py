@@ -46,9 +46,9 @@ def run_command(
     argv: program name and arguments; `sys.argv` by default.
 
   Raises:
-    SystemExit: exit code 2 for what the user can mend (ValueError, OSError,
-      ImportError, bad flags), an error's own `exit_code` if it has one, 1 for
-      any other error, 130 for Ctrl-C, 0 after `--help`.
+    SystemExit: an error's own `exit_code` if it has one, 2 for what the user
+      can mend (ValueError, OSError, ImportError, bad flags), 1 for any other
+      error, 130 for Ctrl-C, 0 after `--help`.
   """
   argv = list(sys.argv if argv is None else argv)
   try:
@@ -115,10 +115,10 @@ def _describe(error: Exception) -> tuple[str, int]:
   if isinstance(error, ImportError):
     return (f'{_message(error)}; `python -m official_ext.doctor` shows what is '
             'missing'), USAGE_EXIT_CODE
-  if isinstance(error, (ValueError, OSError)):
-    return _message(error), USAGE_EXIT_CODE
   if hasattr(error, 'exit_code'):
     return _message(error), error.exit_code
+  if isinstance(error, (ValueError, OSError)):
+    return _message(error), USAGE_EXIT_CODE
   return (f'{type(error).__name__}: {_message(error)} (--debug shows the whole '
           'trace)'), FAILURE_EXIT_CODE
 

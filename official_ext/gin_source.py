@@ -118,11 +118,11 @@ def _read_text(path: str) -> str:
     import tensorflow as tf
     try:
       with tf.io.gfile.GFile(path) as file:
-        return file.read()
+        return file.read(MAX_FILE_CHARACTERS + 1)
     except tf.errors.OpError as error:
       raise OSError(error.message) from error
   with open(path, encoding='utf-8') as file:
-    return file.read()
+    return file.read(MAX_FILE_CHARACTERS + 1)
 
 
 class _Reader:
@@ -175,8 +175,8 @@ class _Reader:
     if len(text) > MAX_FILE_CHARACTERS:
       source.is_complete = False
       source.mistakes.append(
-          f'{place_of(1)}: {len(text)} characters, where a configuration has at '
-          f'most {MAX_FILE_CHARACTERS}; give a gin file')
+          f'{place_of(1)}: longer than {MAX_FILE_CHARACTERS} characters, the most '
+          'that a configuration has; give a gin file')
       return
     statements, mistakes, unreadable = parse_statements(text, place_of)
     source.mistakes += mistakes

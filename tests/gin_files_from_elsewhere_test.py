@@ -182,8 +182,8 @@ class TestSizes:
   def test_a_file_that_is_too_large(self):
     lines = mistakes_of('#' * gin_source.MAX_FILE_CHARACTERS)
     assert lines[0].startswith(
-        f'own.gin:1: {gin_source.MAX_FILE_CHARACTERS + 1} characters, where a '
-        'configuration has at most ')
+        f'own.gin:1: longer than {gin_source.MAX_FILE_CHARACTERS} characters, '
+        'the most that a configuration has')
 
   @pytest.mark.parametrize('depth', [gin_statements.MAX_BRACKETS + 1, 900, 20_000])
   def test_too_many_brackets(self, depth):

@@ -6,6 +6,8 @@ machines work together: then the finished shards are gathered in `.partial`. The
 last, so a directory with a manifest is complete.
 """
 
+import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -25,6 +27,8 @@ from official_ext.data.stored_file import write_bytes
 from official_ext.data.vocabulary import vocabulary_bytes
 
 _WORK = '.partial'
+# What a file system without locks answers.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 _DATA_FILE = re.compile(
     r'(train|eval)-.*\.tfrecord|' + '|'.join(
         map(re.escape, (VOCABULARY_FILE, INDEX_FILE))))
@@ -44,6 +48,7 @@ class OutputDirectory:
     self._was_there = True
     self._local = ''
     self._work = ''
+    self._lock = None
     self.spill_dir = ''
 
   def existing_manifest(self) -> Manifest | None:
@@ -113,6 +118,10 @@ class OutputDirectory:
     Args:
       is_shared: whether other machines write shards too: then those of a remote
         directory are put together there.
+
+    Raises:
+      ValueError: another preparation is at work in the directory, or was a
+        moment ago. Not noticed in a remote one, which has no locks.
     """
     if self._remote:
       import tensorflow as tf
@@ -128,6 +137,8 @@ class OutputDirectory:
           os.path.join(self.path, _WORK) if is_shared else self._local)
     else:
       self._was_there = os.path.isdir(self.path)
+      os.makedirs(self.path, exist_ok=True)
+      self._take()
       self._local = self._work = os.path.join(self.path, _WORK)
       shutil.rmtree(self._work, ignore_errors=True)
       for name in self._names():
@@ -154,6 +165,7 @@ class OutputDirectory:
     if self._remote:
       import tensorflow as tf
       tf.io.gfile.rmtree(os.path.join(self.path, _WORK))
+    self._release()
 
   def abandon(self) -> None:
     """Removes what an unfinished preparation wrote."""
@@ -162,6 +174,31 @@ class OutputDirectory:
     # The mark of a remote one stays: some of its shards may be there.
     if not self._remote and not self._was_there and not self._names():
       os.rmdir(self.path)
+    self._release()
+
+  def _take(self) -> None:
+    """Locks the directory itself; the lock ends with this process."""
+    self._lock = os.open(self.path, os.O_RDONLY)
+    try:
+      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      # What is there is the other's: nothing of it is to be removed.
+      self._was_there = True
+      raise ValueError(
+          f'{self.path} is being written by another preparation; wait for it or '
+          'stop it, or give another --output_dir') from None
+    except OSError as error:
+      if error.errno not in _NO_LOCKS:
+        raise
+    if MANIFEST_FILE in self._names():
+      raise ValueError(
+          f'another preparation has just finished {self.path}; the same command '
+          'says whether it is the same data set')
+
+  def _release(self) -> None:
+    if self._lock is not None:
+      os.close(self._lock)
+      self._lock = None
 
   def _names(self) -> list[str]:
     if self._remote:

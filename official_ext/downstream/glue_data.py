@@ -50,6 +50,7 @@ class GlueData:
                          *files.test.values()))
     self.dev = dict(zip(files.dev, rest))
     self.test = dict(zip(files.test, rest[len(files.dev):]))
+    self.test_sha256 = files.test_sha256
     self.remarks = _remarks(files)
 
   def evaluate(self, outputs: Mapping[str, np.ndarray]) -> Evaluation:

@@ -47,7 +47,8 @@ class GlueFiles:
     train: its training examples.
     dev: split to examples.
     test: name of a submission's file to examples; only what there is.
-    sha256: of each file that was read, by its name.
+    sha256: of each training and development file, by its name.
+    test_sha256: of each test file.
   """
 
   task: GlueTask
@@ -55,6 +56,7 @@ class GlueFiles:
   dev: dict[str, GlueExamples]
   test: dict[str, GlueExamples]
   sha256: dict[str, str]
+  test_sha256: dict[str, str]
 
 
 def read_glue_files(task: GlueTask, task_dir: str, mistakes: list[str]
@@ -69,7 +71,7 @@ def read_glue_files(task: GlueTask, task_dir: str, mistakes: list[str]
     mistakes: gets a line for everything that is wrong: which file, which line,
       what was expected. What is returned is whole only if there is none.
   """
-  paths = []
+  paths, test_paths = [], []
 
   def labelled(names: Sequence[str]) -> GlueExamples:
     candidates = [os.path.join(task_dir, name) for name in names]
@@ -90,7 +92,7 @@ def read_glue_files(task: GlueTask, task_dir: str, mistakes: list[str]
           os.path.dirname(task_dir.rstrip('/')), file.path[len('../'):])
     if not tf.io.gfile.exists(path):
       return None
-    paths.append(path)
+    test_paths.append(path)
     return _read(path, task, file, mistakes)
 
   return GlueFiles(
@@ -98,7 +100,11 @@ def read_glue_files(task: GlueTask, task_dir: str, mistakes: list[str]
       dev={split: labelled(names) for split, names in task.dev_files.items()},
       test={name: examples for name, file in task.test_files.items()
             if (examples := unlabelled(file)) is not None},
-      sha256={os.path.basename(path): file_sha256(path) for path in paths})
+      sha256=_sha256(paths), test_sha256=_sha256(test_paths))
+
+
+def _sha256(paths: Sequence[str]) -> dict[str, str]:
+  return {os.path.basename(path): file_sha256(path) for path in paths}
 
 
 def _read(path: str, task: GlueTask, test: TestFile | None,

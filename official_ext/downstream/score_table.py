@@ -19,7 +19,9 @@ _Metrics = Mapping[str, Mapping[str, float]]
 
 
 class ScoreTable:
-  """The development-set results of models, and GLUE's average.
+  """The development-set results of models, and their average.
+
+  The average is GLUE's score only if all of its tasks are there.
 
   Args:
     metrics: for each model, task to metrics as shares of one.
@@ -34,13 +36,15 @@ class ScoreTable:
     self._metrics = metrics
     tasks = list(dict.fromkeys(
         task for of_model in metrics.values() for task in of_model))
-    glue_tasks = [task for task in tasks if task in GLUE_TASKS]
-    has_average = len(glue_tasks) > 1
-    self.header = ['', *map(_title, tasks), *(['GLUE'] if has_average else [])]
+    num_glue_tasks = len(GLUE_TASKS.keys() & set(tasks))
+    self._has_average = num_glue_tasks > 1
+    self._is_all_of_glue = num_glue_tasks == len(GLUE_TASKS)
+    average = 'GLUE' if self._is_all_of_glue else f'average of {num_glue_tasks}'
+    self.header = ['', *map(_title, tasks)] + [average] * self._has_average
     self.rows = []
     for model, of_model in metrics.items():
       cells = [_cell(task, of_model[task]) for task in tasks]
-      if has_average:
+      if self._has_average:
         cells.append(f'{100 * glue_average(of_model):.1f}')
       self.rows.append([model, *cells])
 
@@ -50,10 +54,11 @@ class ScoreTable:
     return ''.join(f'| {" | ".join(cells)} |\n' for cells in lines)
 
   def json(self) -> dict[str, Any]:
-    """Every metric, and GLUE's average, as shares of one."""
+    """Every metric, and their average, as shares of one."""
+    name = 'glue' if self._is_all_of_glue else 'average'
     return {
         model: {**of_model, **(
-            {'glue': glue_average(of_model)} if 'GLUE' in self.header else {})}
+            {name: glue_average(of_model)} if self._has_average else {})}
         for model, of_model in self._metrics.items()}
 
   def write(self, path: str) -> Iterator[str]:

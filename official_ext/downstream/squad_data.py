@@ -60,7 +60,13 @@ class SquadData:
         self._examples, tokenizer, is_training=False, **windows)
     self.dev = {_DEV: dev}
     self.test: dict[str, PackedExamples] = {}
-    self.remarks: list[str] = []
+    self.test_sha256: dict[str, str] = {}
+    # `squad_lib` drops those, as Google's `run_squad` does.
+    num_dropped = files.num_training_questions - len(examples)
+    self.remarks = [
+        f'{num_dropped} of {files.num_training_questions} training questions are '
+        "left out: the answer's text is not at its answer_start"
+    ] if num_dropped else []
 
   def evaluate(self, outputs: Mapping[str, Outputs]) -> Evaluation:
     """See `TaskData`; the score is F1."""

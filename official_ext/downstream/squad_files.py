@@ -28,6 +28,7 @@ class SquadFiles:
     task: 'squad11' or 'squad20'.
     train_file: path of the training file.
     dev_file: path of the development file.
+    num_training_questions: questions of the training file.
     dev_data: what is under `data` in the development file.
     sha256: of each file that was read, by its name.
   """
@@ -35,6 +36,7 @@ class SquadFiles:
   task: str
   train_file: str
   dev_file: str
+  num_training_questions: int
   dev_data: list[dict[str, Any]]
   sha256: dict[str, str]
 
@@ -56,7 +58,7 @@ def read_squad_files(task: str, task_dir: str, mistakes: list[str]
   version = _VERSIONS[task]
   files = SquadFiles(
       task, os.path.join(task_dir, f'train-v{version}.json'),
-      os.path.join(task_dir, f'dev-v{version}.json'), [], {})
+      os.path.join(task_dir, f'dev-v{version}.json'), 0, [], {})
   for path in (files.train_file, files.dev_file):
     is_training = path == files.train_file
     if not tf.io.gfile.exists(path):
@@ -72,20 +74,23 @@ def read_squad_files(task: str, task_dir: str, mistakes: list[str]
       mistakes.append(f'{path}: not JSON in UTF-8 ({error})')
       continue
     found = FileMistakes(path)
-    _check(data, files.has_unanswerable, is_training, found)
+    num_questions = _check(data, files.has_unanswerable, is_training, found)
     mistakes += found.lines()
-    if not is_training and not found.count:
+    if is_training:
+      files.num_training_questions = num_questions
+    elif not found.count:
       files.dev_data = data['data']
   return files
 
 
 def _check(content: Any, has_unanswerable: bool, is_training: bool,
-           found: FileMistakes) -> None:
+           found: FileMistakes) -> int:
+  """Adds what is wrong; returns the number of questions."""
   if not isinstance(content, dict) or not isinstance(content.get('data'), list):
     found.add('', "no list 'data'; expected the official layout: "
               'data[].paragraphs[].{context, qas[].{id, question, answers}}')
-    return
-  seen = set()
+    return 0
+  seen, has_answer_in_place = set(), False
   for place, context, question in _questions(content['data'], found):
     problem = _question_problem(
         context, question, has_unanswerable, is_training)
@@ -96,8 +101,19 @@ def _check(content: Any, has_unanswerable: bool, is_training: bool,
                 'every question once')
     else:
       seen.add(question['id'])
+      has_answer_in_place |= any(
+          _is_in_place(context, answer) for answer in question['answers'])
   if not seen and not found.count:
     found.add('data', 'no question; expected at least one')
+  elif is_training and not has_answer_in_place and not found.count:
+    found.add('data', "no answer's text stands at its answer_start in the "
+              'context; expected places in characters, from 0')
+  return len(seen)
+
+
+def _is_in_place(context: str, answer: Any) -> bool:
+  start, text = answer['answer_start'], answer['text']
+  return context[start:start + len(text)].split() == text.split()
 
 
 def _questions(data: list[Any], found: FileMistakes

@@ -51,9 +51,9 @@ class Sweep:
     self._warn = warn
     self._directory = SweepDirectory(output_dir)
     self._directory.start(facts)
+    # Without the test files, which may come, or change, when trials are done.
     self._length = static_length(
-        [data.training, *data.dev.values(), *data.test.values()],
-        data.settings.seq_length)
+        [data.training, *data.dev.values()], data.settings.seq_length)
 
   def run(self) -> dict[str, Any]:
     """Runs what is left to run, and writes `results.json` and predictions.
@@ -61,7 +61,7 @@ class Sweep:
     Returns:
       What `results.json` holds: `task`, `trials` (name to result), `best` (a
       name), `metrics` and `score` of the best model, `predictions` (names of
-      files).
+      files), `test_files` (name to hash).
 
     Raises:
       ValueError: every trial diverged.
@@ -126,23 +126,28 @@ class Sweep:
           'rates in another --output_dir.')
     path = self._directory.file(sweep_directory.RESULTS_FILE)
     earlier = read_json(path)
-    if earlier and (earlier['best'], earlier['trials']) == (best, trials):
+    current = {'best': best, 'trials': trials,
+               'test_files': dict(self._data.test_sha256)}
+    if earlier and current.items() <= earlier.items():
       return earlier
     with self._strategy.scope():
       model = finetuned_model.load_finetuned(
           self._directory.file(sweep_directory.FINETUNED_DIR)).model
-    predict = Predictor(model, self._strategy, length=self._length,
-                        batch_size=trials[best]['batch_size'])
-    outputs = {name: predict(examples) for name, examples in (
-        self._data.dev | self._data.test).items()}
+    outputs = {}
+    for group in (self._data.dev, self._data.test):
+      predict = Predictor(
+          model, self._strategy, batch_size=trials[best]['batch_size'],
+          length=static_length(
+              [self._data.training, *self._data.dev.values(), *group.values()],
+              self._data.settings.seq_length))
+      outputs |= {name: predict(examples) for name, examples in group.items()}
     evaluation = self._data.evaluate(outputs)
     directory = self._directory.file(sweep_directory.PREDICTIONS_DIR)
     tf.io.gfile.makedirs(directory)
     summary = {
-        'task': self._data.settings.task, 'best': best,
+        **current, 'task': self._data.settings.task,
         'metrics': dict(evaluation.metrics), 'score': evaluation.score,
         'predictions': self._data.write_predictions(
-            directory, outputs, evaluation),
-        'trials': trials}
+            directory, outputs, evaluation)}
     write_json(path, summary)
     return summary

@@ -38,6 +38,7 @@ class TaskData(Protocol):
     training: what to learn from.
     dev: split to examples whose labels are known.
     test: name of a file of predictions to examples; may be empty.
+    test_sha256: name of each file that `test` is from to its hash.
     remarks: lines that the user should see.
   """
 
@@ -45,6 +46,7 @@ class TaskData(Protocol):
   training: PackedExamples
   dev: Mapping[str, PackedExamples]
   test: Mapping[str, PackedExamples]
+  test_sha256: Mapping[str, str]
   remarks: list[str]
 
   def evaluate(self, outputs: Mapping[str, Outputs]) -> Evaluation:

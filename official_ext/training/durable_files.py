@@ -12,6 +12,20 @@ from official_ext.mistakes import one_line
 
 PARTIAL_SUFFIX = '.partial'
 
+# What an object store says that is away for a while, or asked for too much.
+_AWAY = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError,
+         tf.errors.AbortedError)
+
+
+class StoreAwayError(OSError):
+  """A store did not take a write; later it may, and nobody has to mend it.
+
+  Attributes:
+    exit_code: of a command that ends with it: of a failure, not of a mistake.
+  """
+
+  exit_code = 1
+
 
 @contextlib.contextmanager
 def naming_what_failed(path: str, outcome: str) -> Iterator[None]:
@@ -22,12 +36,13 @@ def naming_what_failed(path: str, outcome: str) -> Iterator[None]:
     outcome: what is left, and the mend; the end of the line.
 
   Raises:
-    OSError: the block raised an OSError, or an error of TensorFlow's.
+    StoreAwayError: an object store is away.
+    OSError: the block raised an OSError, or another error of TensorFlow's.
   """
   try:
     yield
   except (OSError, tf.errors.OpError) as error:
-    raise OSError(
+    raise (StoreAwayError if isinstance(error, _AWAY) else OSError)(
         f'{path} could not be written ({reason(error)}); {outcome}') from error
 
 
@@ -57,6 +72,18 @@ def write_whole(path: str, content: str | bytes) -> None:
       os.unlink(partial)
     raise
   sync(os.path.dirname(path) or '.')
+
+
+def append_line(path: str, line: str) -> None:
+  """Adds a line to a text file, and waits until it is on the disk."""
+  if is_remote(path):
+    with tf.io.gfile.GFile(path, 'a') as file:
+      file.write(line + '\n')
+    return
+  with open(path, 'a', encoding='utf-8') as file:
+    file.write(line + '\n')
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def copy_whole(source: str, target: str) -> None:

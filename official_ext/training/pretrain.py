@@ -174,7 +174,7 @@ def _pretrain(config, config_text, flops_per_step, strategy, should_stop,
       log_interval_steps=config.log_interval_steps,
       checkpoint_interval_steps=config.checkpoint_interval_steps,
       eval_interval_steps=config.eval_interval_steps,
-      config_text=config_text, ledger=ledger,
+      config_text=config_text, ledger=ledger, saved_path=newest,
       wall_seconds=past.get('wall_seconds', 0.0),
       train_flops=past.get('train_flops', 0.0),
       should_stop=lambda: workers.stop_now(should_stop()),
@@ -192,7 +192,8 @@ def _pretrain(config, config_text, flops_per_step, strategy, should_stop,
                 steps_per_epoch=config.num_steps - step, verbose=0,
                 callbacks=[growth, recorder, profiler])
     if workers.stopped(should_stop()):
-      raise RunStoppedError(_stopped(growth.step, config, recorder, newest))
+      raise RunStoppedError(
+          _stopped(growth.step, config, recorder.saved_path))
     metrics = recorder.final_evaluation(data.most_frequent_token_accuracy())
   except tf.errors.DataLossError as error:
     raise data.damage(growth.step) or error
@@ -362,9 +363,7 @@ def _past(directory: RunDirectory, newest: str | None, step: int
   return past
 
 
-def _stopped(step: int, config: PretrainConfig, recorder: RunRecorder,
-             newest: str | None) -> str:
-  path = recorder.saved_path or newest
+def _stopped(step: int, config: PretrainConfig, path: str | None) -> str:
   saved = f'{path} is saved' if path else 'nothing was to be saved yet'
   return (f'stopped after step {step} of {config.num_steps}; {saved}, and the '
           'same command goes on from there.')

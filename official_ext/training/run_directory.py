@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from official_ext.mistakes import one_line
 from official_ext.training import durable_files
 
 CONFIG_FILE = 'config.gin'
@@ -77,8 +78,7 @@ class RunDirectory:
     """
     if self.is_chief:
       with self._naming_what_failed(name):
-        with tf.io.gfile.GFile(self.file(name), 'a') as file:
-          file.write(json.dumps(record) + '\n')
+        durable_files.append_line(self.file(name), json.dumps(record))
 
   def records(self, name: str) -> list[dict[str, Any]]:
     """The whole lines of a JSON-lines file; a torn line is left out."""
@@ -119,8 +119,14 @@ class RunDirectory:
               self.file(name), ''.join(json.dumps(r) + '\n' for r in kept))
 
   def _check_same(self, schedule: Mapping[str, Any]) -> None:
-    with tf.io.gfile.GFile(self.file(SCHEDULE_FILE)) as file:
-      earlier = json.loads(file.read())
+    with tf.io.gfile.GFile(self.file(SCHEDULE_FILE), 'rb') as file:
+      content = file.read()
+    try:
+      earlier = json.loads(content)
+    except ValueError as error:
+      raise ValueError(
+          f'{self.file(SCHEDULE_FILE)} is damaged ({one_line(error)}); put it '
+          'back from a backup, or take another model_dir.') from error
     # What JSON does to tuples must not count as a difference.
     now = json.loads(json.dumps(schedule))
     differences = list(_differences(earlier, now))
@@ -134,13 +140,15 @@ class RunDirectory:
     """Keeps every configuration that a run was continued with."""
     if not self.is_chief:
       return
-    with tf.io.gfile.GFile(self.file(CONFIG_FILE)) as file:
-      if file.read() == config_text:
-        return
-    number = 1
-    while tf.io.gfile.exists(self.file(f'config_resumed_{number}.gin')):
+    name = CONFIG_FILE
+    number = 0
+    if tf.io.gfile.exists(self.file(name)):
+      with tf.io.gfile.GFile(self.file(name), 'rb') as file:
+        if file.read() == config_text.encode():
+          return
+    while tf.io.gfile.exists(self.file(name)):
       number += 1
-    name = f'config_resumed_{number}.gin'
+      name = f'config_resumed_{number}.gin'
     with self._naming_what_failed(name):
       durable_files.write_whole(self.file(name), config_text)
 

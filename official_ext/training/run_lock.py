@@ -200,6 +200,7 @@ def _to_bytes(content: Mapping[str, Any]) -> bytes:
 def _this_process() -> dict[str, Any]:
   now = datetime.datetime.now(datetime.timezone.utc)
   return {'pid': os.getpid(), 'host': socket.gethostname(), 'boot': _boot_id(),
+          'pid_namespace': _pid_namespace(),
           'started': now.isoformat(' ', 'seconds'),
           'token': uuid.uuid4().hex, 'beat': 0}
 
@@ -213,11 +214,20 @@ def _boot_id() -> str:
     return ''
 
 
+def _pid_namespace() -> str:
+  """Tells containers of one machine apart, whose processes share numbers."""
+  try:
+    return os.readlink('/proc/self/ns/pid')
+  except OSError:
+    return ''
+
+
 def _is_dead(holder: Mapping[str, Any]) -> bool:
   """Whether a holder is known to have ended; it can be only on this machine."""
   here = _this_process()
   if not here['boot'] or any(
-      holder.get(name) != here[name] for name in ('host', 'boot')):
+      holder.get(name) != here[name]
+      for name in ('host', 'boot', 'pid_namespace')):
     return False
   try:
     os.kill(int(holder['pid']), 0)

@@ -43,6 +43,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
       at the end, at the next line of metrics; 0 makes none.
     config_text: shown in TensorBoard.
     ledger: what earlier sessions of this run spent on what.
+    saved_path: the checkpoint that the session goes on from.
     wall_seconds: what earlier sessions of this run took.
     train_flops: what earlier sessions of this run took.
     clock: monotonic seconds.
@@ -52,7 +53,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
       raise.
 
   Attributes:
-    saved_path: the newest checkpoint that this session saved; None if none.
+    saved_path: the newest checkpoint of the run; None if there is none.
   """
 
   def __init__(self, directory: RunDirectory, checkpoints: RunCheckpoints,
@@ -61,6 +62,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
                log_interval_steps: int, checkpoint_interval_steps: int,
                config_text: str, eval_interval_steps: int = 0,
                ledger: TimeLedger | None = None,
+               saved_path: str | None = None,
                wall_seconds: float = 0.0, train_flops: float = 0.0,
                clock: Callable[[], float] = time.monotonic,
                should_stop: Callable[[], bool] = lambda: False,
@@ -81,7 +83,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._train_flops = train_flops
     self._should_stop = should_stop
     self._before_save = before_save
-    self.saved_path = None
+    self.saved_path = saved_path
     self._supports_tf_logs = True
     self._growth = None
     self._logged_step = self._saved_step = self._evaluated_step = 0
@@ -106,8 +108,10 @@ class RunRecorder(tf_keras.callbacks.Callback,
     del logs
     step = self._growth.step
     self._saved_step = self._timed_from_step = step
-    self._logged_step = self._newest_recorded_step('train')
-    self._evaluated_step = self._newest_recorded_step('eval')
+    self._logged_step = self._newest_recorded_step(
+        'train', self._log_interval_steps)
+    self._evaluated_step = self._newest_recorded_step(
+        'eval', self._eval_interval_steps)
     # Keras resets the metrics before the first epoch. A run that was told to
     # stop is in the middle of an interval, whose sums it has saved.
     self._interval_state = [
@@ -122,9 +126,8 @@ class RunRecorder(tf_keras.callbacks.Callback,
           for split in ('train', 'eval')}
       with self._writers['train'].as_default(step=step):
         tf.summary.text('config', f'```\n{self._config_text}\n```')
-    if not step and not self._growth.records:
-      # So that a fault in the first interval finds something to go back to;
-      # a growth has saved already.
+    if self.saved_path is None:
+      # So that a fault in the first interval finds something to go back to.
       self._save()
 
   def on_epoch_begin(self, epoch, logs=None):
@@ -255,12 +258,16 @@ class RunRecorder(tf_keras.callbacks.Callback,
             *(variable for metric in self.model.metrics
               for variable in metric.variables)]
 
-  def _newest_recorded_step(self, split: str) -> int:
-    """The step of the newest line of metrics, of this step if there is none."""
+  def _newest_recorded_step(self, split: str, interval: int) -> int:
+    """The step of the newest line of metrics; 0 before there is any."""
     steps = [record['step']
              for record in self._directory.records(run_directory.METRICS_FILE)
              if record['split'] == split and record['step'] <= self._growth.step]
-    return steps[-1] if steps else self._growth.step
+    if steps:
+      return steps[-1]
+    # If one was due, the lines are lost, and what they counted is not known.
+    step = self._growth.step
+    return step if _is_due(step, 0, interval) else 0
 
   def _speed(self, stage: ResolvedStage, seconds: float, steps: int
              ) -> dict[str, float | None]:

@@ -13,6 +13,7 @@ import pytest
 from official_ext.data import build
 from official_ext.data import record_index
 from official_ext.data.manifest import Manifest
+from official_ext.data.output_directory import OutputDirectory
 from official_ext.data.settings import PrepareSettings
 
 _WORDS = [
@@ -256,6 +257,31 @@ def test_a_killed_run_is_cleared_away(data, corpus, tmp_path):
   (tmp_path / '.partial' / 'junk').write_bytes(b'x')
   (tmp_path / 'train-00009-of-00010.tfrecord').write_bytes(b'half')
   build.prepare(str(tmp_path), [corpus], SETTINGS, num_workers=1)
+  assert _files(str(tmp_path)) == _files(data[0])
+
+
+def test_of_two_at_once_the_second_is_refused(corpus, tmp_path):
+  first = OutputDirectory(str(tmp_path))
+  first.begin()
+  (tmp_path / '.partial' / 'of_the_first').write_bytes(b'x')
+  with pytest.raises(ValueError) as error:
+    build.prepare(str(tmp_path), [corpus], SETTINGS, num_workers=1)
+  assert str(error.value) == (
+      f'{tmp_path} is being written by another preparation; wait for it or stop '
+      'it, or give another --output_dir')
+  assert (tmp_path / '.partial' / 'of_the_first').exists()
+  first.abandon()
+  build.prepare(str(tmp_path), [corpus], SETTINGS, num_workers=1)
+
+
+def test_what_another_has_just_finished_stays(data, tmp_path):
+  # It looked before the other's manifest was there, and begins after it.
+  second = OutputDirectory(str(tmp_path))
+  assert second.existing_manifest() is None
+  for name, content in _files(data[0]).items():
+    (tmp_path / name).write_bytes(content)
+  with pytest.raises(ValueError, match='another preparation has just finished'):
+    second.begin()
   assert _files(str(tmp_path)) == _files(data[0])
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -135,6 +136,17 @@ def test_cola_is_learnt_swept_killed_and_resumed(
   times = os.stat(tmp_path / 'out' / 'results.json').st_mtime_ns
   assert finetune(grid, say=said.append)['checkpoint']['cola'] == summary
   assert os.stat(tmp_path / 'out' / 'results.json').st_mtime_ns == times
+  # A test file may come later: it is answered, and nothing is trained again.
+  shutil.copytree(folder_of('cola', glue_dir), tmp_path / 'more')
+  with open(tmp_path / 'more' / 'test.tsv', 'a') as file:
+    file.write('999\tgood as new\n')
+  models = sorted((tmp_path / 'out' / 'finetuned').rglob('*'))
+  again = finetune(dataclasses.replace(grid, task_dir=str(tmp_path / 'more')),
+                   say=said.append)['checkpoint']['cola']
+  assert again['trials'] == summary['trials']
+  assert sorted((tmp_path / 'out' / 'finetuned').rglob('*')) == models
+  assert read_rows(
+      tmp_path, 'out', 'predictions', 'CoLA.tsv')[-1] == ['999', '1']
   other = config('cola', folder_of('cola', glue_dir), checkpoint,
                  tmp_path / 'out', num_epochs=7.0)
   with pytest.raises(ConfigurationError) as error:

@@ -96,3 +96,22 @@ def test_another_layout(tmp_path):
   assert mistakes == [
       f"{tmp_path}/dev-v1.1.json: no list 'data'; expected the official layout: "
       'data[].paragraphs[].{context, qas[].{id, question, answers}}']
+
+
+def test_answers_that_are_nowhere_in_place(tmp_path):
+  samples.write_squad(tmp_path)
+  path = os.path.join(tmp_path, 'train-v1.1.json')
+  files, mistakes = read(tmp_path)
+  assert files.num_training_questions == 24
+  assert not mistakes
+  with open(path) as file:
+    content = json.load(file)
+  for article in content['data']:
+    for paragraph in article['paragraphs']:
+      paragraph['qas'][0]['answers'][0]['text'] = 'X'
+  with open(path, 'w') as file:
+    json.dump(content, file)
+  _, mistakes = read(tmp_path)
+  assert mistakes == [
+      f"{path}: data: no answer's text stands at its answer_start in the "
+      'context; expected places in characters, from 0']

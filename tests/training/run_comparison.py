@@ -34,5 +34,8 @@ def assert_same(run_dir, undisturbed_dir) -> int:
   for name, value in expected.items():
     np.testing.assert_array_equal(actual[name], value, err_msg=name)
   for name in ('metrics.jsonl', 'growth.jsonl'):
-    assert records(run_dir, name) == records(undisturbed_dir, name)
+    actual, expected = records(run_dir, name), records(undisturbed_dir, name)
+    assert len(actual) == len(expected), (name, len(actual), len(expected))
+    for line, expected_line in zip(actual, expected):
+      assert line == expected_line, f'{name}: {line} is not {expected_line}'
   return len(expected)

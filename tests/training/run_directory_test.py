@@ -55,6 +55,20 @@ def test_a_changed_configuration_is_kept_beside_the_first(start, tmp_path):
   assert (tmp_path / 'run/config_resumed_1.gin').read_text() == 'a = 2\n'
 
 
+def test_a_configuration_that_was_deleted_is_written_again(start, tmp_path):
+  start({}, 'a = 1\n')
+  (tmp_path / 'run/config.gin').unlink()
+  start({}, 'a = 2\n')
+  assert (tmp_path / 'run/config.gin').read_text() == 'a = 2\n'
+
+
+def test_a_damaged_schedule_is_named(start, tmp_path):
+  start({})
+  (tmp_path / 'run/schedule.json').write_text('{"num')
+  with pytest.raises(ValueError, match=r'schedule\.json is damaged \(Unterminated'):
+    start({})
+
+
 def test_records_round_trip_and_a_torn_line_is_left_out(start, tmp_path):
   directory = start({})
   directory.append('metrics.jsonl', {'step': 1})

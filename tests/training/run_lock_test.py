@@ -177,9 +177,24 @@ def test_dead_process_of_this_machine_is_not_waited_for(store):
   gone.wait()
   with open('/proc/sys/kernel/random/boot_id') as file:
     boot = file.read().strip()
-  store.write(pid=gone.pid, host=socket.gethostname(), boot=boot)
+  store.write(pid=gone.pid, host=socket.gethostname(), boot=boot,
+              pid_namespace=os.readlink('/proc/self/ns/pid'))
   with store.lock():
     assert store.waited == 1
+
+
+def test_process_of_another_container_here_may_be_alive(store):
+  # Its number means nothing here, though machine and host name are the same.
+  gone = subprocess.Popen([sys.executable, '-c', ''])
+  gone.wait()
+  with open('/proc/sys/kernel/random/boot_id') as file:
+    boot = file.read().strip()
+  store.write(pid=gone.pid, host=socket.gethostname(), boot=boot,
+              pid_namespace='pid:[1]')
+  store.happens = lambda waited: waited == 30 and store.write(beat=1)
+  with pytest.raises(RunLockedError):
+    with store.lock():
+      pass
 
 
 def test_of_two_at_the_same_moment_one_has_it(store):
