@@ -29,13 +29,13 @@ def records(run_dir, name) -> list[dict]:
 
 def assert_same(run_dir, undisturbed_dir) -> int:
   """Compares two finished runs; returns how many tensors they have."""
-  expected, actual = tensors(undisturbed_dir), tensors(run_dir)
-  assert expected.keys() == actual.keys()
-  for name, value in expected.items():
-    np.testing.assert_array_equal(actual[name], value, err_msg=name)
+  all_expected, all_actual = tensors(undisturbed_dir), tensors(run_dir)
+  assert all_expected.keys() == all_actual.keys()
+  for name, value in all_expected.items():
+    np.testing.assert_array_equal(all_actual[name], value, err_msg=name)
   for name in ('metrics.jsonl', 'growth.jsonl'):
     actual, expected = records(run_dir, name), records(undisturbed_dir, name)
     assert len(actual) == len(expected), (name, len(actual), len(expected))
     for line, expected_line in zip(actual, expected):
       assert line == expected_line, f'{name}: {line} is not {expected_line}'
-  return len(expected)
+  return len(all_expected)
