@@ -82,7 +82,8 @@ def parse_statements(text: str, place_of: Callable[[int], str]
       line, message = start - 1 + (error.lineno or 1), error.msg
     except tokenize.TokenError as error:
       line, message = start, error.args[0]
-    statement = piece.strip().splitlines()[0].strip()
+    # Some control characters are white space to Python, and not to gin.
+    statement = piece.strip().partition('\n')[0].strip() or piece
     unreadable.add(statement.partition('=')[0].strip())
     place, shown = place_of(line), printable(statement)
     shown = '' if shown in place else f'{shown}: '

@@ -26,7 +26,7 @@ _PURE = {'growth': {'numpy'}, 'schedules': set()}
 # offers.
 _MAY_REACH_PRIVATES = {
     'modeling/weights.py', 'modeling/dropout_state.py',
-    'modeling/custom_gradients.py',
+    'modeling/custom_gradients.py', 'data/workers.py',
     'training/progressive_growth.py', 'configuration.py'}
 _STANDARD_PRIVATES = {'_replace', '_asdict', '_fields', '_exit'}
 

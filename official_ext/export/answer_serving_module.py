@@ -1,6 +1,5 @@
 """What is served of a fine-tuned question-answering model: two signatures."""
 
-from collections.abc import Callable, Sequence
 import types
 
 import tensorflow as tf
@@ -9,9 +8,9 @@ from official_ext.downstream import finetuned_model
 from official_ext.export import answer_spans
 from official_ext.export import answer_windows
 from official_ext.export import row_encoders
+from official_ext.export.finetuned_serving_module import FinetunedServingModule
+from official_ext.export.finetuned_serving_module import TOKEN_SPECS
 from official_ext.export.served_tokenizer import PortableTokenizer
-from official_ext.export.served_tokenizer import served_tokenizer
-from official_ext.modeling import weights
 
 _Outputs = dict[str, tf.Tensor]
 # Of one context, lest a single string take all memory: 4,000 tokens and more at
@@ -19,7 +18,7 @@ _Outputs = dict[str, tf.Tensor]
 MAX_WINDOWS = 32
 
 
-class AnswerServingModule(tf.Module):
+class AnswerServingModule(FinetunedServingModule):
   """A fine-tuned `BertSpanLabeler` as functions of tensors.
 
   Args:
@@ -28,11 +27,6 @@ class AnswerServingModule(tf.Module):
     padding: see `row_encoder`.
     max_windows: most windows of one context.
 
-  Attributes:
-    variables_by_name: the encoder's weights under their canonical names.
-    other_variables: the head's, and what is not trained.
-    functions: the signatures by their names.
-
   Raises:
     ValueError: questions may fill a window.
   """
@@ -40,22 +34,14 @@ class AnswerServingModule(tf.Module):
   def __init__(self, finetuned: finetuned_model.FinetunedModel,
                vocabulary_file: str, *, padding: str | None = None,
                max_windows: int = MAX_WINDOWS):
-    super().__init__(name='finetuned_bert')
+    super().__init__(finetuned)
     model, task = finetuned.model, finetuned.task
     if task.max_query_length > task.seq_length - 4:
       raise ValueError(
           f'max_query_length is {task.max_query_length} and seq_length '
           f'{task.seq_length}, which leaves no room for a context.')
-    encoder = model.checkpoint_items['encoder']
-    self.variables_by_name = weights.encoder_variables(encoder)
-    named = {id(variable) for variable in self.variables_by_name.values()}
-    self.other_variables = [
-        variable for variable in model.variables if id(variable) not in named]
-    tokenizer, portable = served_tokenizer(
-        vocabulary_file, lower_case=task.lower_case)
-    self._ids = portable.table
-    rows = row_encoders.row_encoder(encoder, finetuned.architecture, padding)
-    lengths = row_encoders.buckets(task.seq_length)
+    tokenizer, portable, rows, lengths = self._serve_encoder(
+        finetuned, vocabulary_file, padding)
 
     def answer(questions, contexts):
       pieces = answer_windows.context_pieces(contexts, tokenizer)
@@ -73,13 +59,8 @@ class AnswerServingModule(tf.Module):
       return (_outputs(contexts, pieces, spans, portable, task)
               | {'num_tokens_left_out': windows.num_tokens_left_out})
 
-    # Not a dict, of which all functions would be saved, wanted or not.
     self.functions = types.MappingProxyType({
         'serving_default': _answer(answer), 'token_ids': _token_ids(model)})
-
-  def signatures(self, names: Sequence[str]) -> dict[str, Callable]:
-    """The functions to save, by the name they are served under."""
-    return {name: self.functions[name] for name in names}
 
 
 def _outputs(contexts: tf.Tensor, pieces: answer_windows.ContextPieces,
@@ -151,10 +132,7 @@ def _answer(answer):
 
 
 def _token_ids(model):
-  names = ('input_word_ids', 'input_mask', 'input_type_ids')
-
-  @tf.function(input_signature=[
-      tf.TensorSpec([None, None], tf.int32, name=name) for name in names])
+  @tf.function(input_signature=TOKEN_SPECS)
   def token_ids(input_word_ids: tf.Tensor, input_mask: tf.Tensor,
                 input_type_ids: tf.Tensor) -> _Outputs:
     """Logits of each token as the start and as the end of the answer.

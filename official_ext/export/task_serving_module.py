@@ -1,6 +1,5 @@
 """What is served of a fine-tuned classifier or regression: two signatures."""
 
-from collections.abc import Callable, Sequence
 import types
 
 import tensorflow as tf
@@ -9,40 +8,27 @@ from official_ext.data.tokenizer import Tokenizer
 from official_ext.downstream import finetuned_model
 from official_ext.downstream import text_features
 from official_ext.export import row_encoders
-from official_ext.export.served_tokenizer import served_tokenizer
-from official_ext.modeling import weights
+from official_ext.export.finetuned_serving_module import FinetunedServingModule
+from official_ext.export.finetuned_serving_module import TOKEN_SPECS
 
 _Outputs = dict[str, tf.Tensor]
 
 
-class TaskServingModule(tf.Module):
+class TaskServingModule(FinetunedServingModule):
   """A fine-tuned `BertClassifier` as functions of tensors.
 
   Args:
     finetuned: of kind 'classification' or 'regression'.
     vocabulary_file: its pieces, one a line; becomes an asset.
     padding: see `row_encoder`.
-
-  Attributes:
-    variables_by_name: the encoder's weights under their canonical names.
-    other_variables: the head's, and what is not trained.
-    functions: the signatures by their names.
   """
 
   def __init__(self, finetuned: finetuned_model.FinetunedModel,
                vocabulary_file: str, *, padding: str | None = None):
-    super().__init__(name='finetuned_bert')
+    super().__init__(finetuned)
     model, task = finetuned.model, finetuned.task
-    encoder = model.checkpoint_items['encoder']
-    self.variables_by_name = weights.encoder_variables(encoder)
-    named = {id(variable) for variable in self.variables_by_name.values()}
-    self.other_variables = [
-        variable for variable in model.variables if id(variable) not in named]
-    tokenizer, portable = served_tokenizer(
-        vocabulary_file, lower_case=task.lower_case)
-    self._ids = portable.table
-    rows = row_encoders.row_encoder(encoder, finetuned.architecture, padding)
-    lengths = row_encoders.buckets(task.seq_length)
+    tokenizer, _, rows, lengths = self._serve_encoder(
+        finetuned, vocabulary_file, padding)
 
     def logits(texts, second_texts):
       """float32 [batch, outputs], and int32 [batch] tokens left out."""
@@ -59,14 +45,9 @@ class TaskServingModule(tf.Module):
       values, left_out = logits(texts, second_texts)
       return _answers(task, values) | {'num_tokens_left_out': left_out}
 
-    # Not a dict, of which all functions would be saved, wanted or not.
     self.functions = types.MappingProxyType({
         'serving_default': _of_texts(task, outputs),
         'token_ids': _token_ids(task, model)})
-
-  def signatures(self, names: Sequence[str]) -> dict[str, Callable]:
-    """The functions to save, by the name they are served under."""
-    return {name: self.functions[name] for name in names}
 
 
 class _CountingTokenizer:
@@ -139,10 +120,7 @@ def _of_texts(task, outputs):
 
 
 def _token_ids(task, model):
-  names = ('input_word_ids', 'input_mask', 'input_type_ids')
-
-  @tf.function(input_signature=[
-      tf.TensorSpec([None, None], tf.int32, name=name) for name in names])
+  @tf.function(input_signature=TOKEN_SPECS)
   def token_ids(input_word_ids: tf.Tensor, input_mask: tf.Tensor,
                 input_type_ids: tf.Tensor) -> _Outputs:
     logits = model({'input_word_ids': input_word_ids, 'input_mask': input_mask,

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import grpc
 import numpy as np
 import pytest
 
@@ -22,6 +23,8 @@ from official_ext.export.serving_check.measurement import Server
 from official_ext.export.serving_check.measurement import table
 from official_ext.export.serving_check.mixed_texts import mixed_texts
 from official_ext.export.serving_check.prediction_client import Answers
+from official_ext.export.serving_check.prediction_client import ask
+from official_ext.export.serving_check.prediction_client import running_server
 from official_ext.training.pretrain import pretrain
 from tests.downstream import samples
 
@@ -67,6 +70,15 @@ def test_a_thousand_mixed_requests(finetuned, tmp_path):
   assert np.ptp(expected[:, 0]) > 3e-4
   version = export_saved_model(finetuned, str(tmp_path))
   server = Server('TensorFlow', sys.executable, _SERVER, (version,))
+  with running_server(server.python, server.file, version) as stub:
+    for request, output, message in (
+        ({'txt': 'a'}, 'label', "inputs ['txt'], where serving_default has "),
+        ({'text': 'a'}, 'lable', "outputs ['lable'], where serving_default has ")):
+      with pytest.raises(grpc.RpcError) as error:
+        ask(stub, [request], signature='serving_default', concurrency=1,
+            outputs=[output])
+      assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+      assert error.value.details().startswith(message)
   figures = measure(
       [server], requests, expected, signature='serving_default',
       output='probabilities', levels=[16], rounds=1)

@@ -46,8 +46,18 @@ class PredictionService(
     name = request.model_spec.signature_name or 'serving_default'
     if name not in self._model.signatures:
       context.abort(grpc.StatusCode.INVALID_ARGUMENT, f'no signature {name}')
-    wanted = tuple(sorted(request.output_filter)) or tuple(
-        sorted(self._model.signatures[name].structured_outputs))
+    signature = self._model.signatures[name]
+    expected = signature.structured_input_signature[1].keys()
+    if request.inputs.keys() != expected:
+      context.abort(
+          grpc.StatusCode.INVALID_ARGUMENT,
+          f'inputs {sorted(request.inputs)}, where {name} has {sorted(expected)}')
+    outputs_there = signature.structured_outputs.keys()
+    wanted = tuple(sorted(request.output_filter or outputs_there))
+    if not outputs_there >= set(wanted):
+      context.abort(
+          grpc.StatusCode.INVALID_ARGUMENT,
+          f'outputs {list(wanted)}, where {name} has {sorted(outputs_there)}')
     inputs = {key: tf.constant(tf.make_ndarray(value))
               for key, value in request.inputs.items()}
     try:
