@@ -62,7 +62,7 @@ def test_any_statements(text):
 
 
 @_FEWER
-@hypothesis.example("\x1f")  # White space to Python and not to gin.
+@hypothesis.example('\x1f')  # White space to Python and not to gin.
 @hypothesis.given(st.text(max_size=60))
 @counted
 def test_any_text(text):
