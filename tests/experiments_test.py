@@ -76,6 +76,12 @@ _GROWTHS = {
 }
 
 
+# Other rules in the stages of an experiment above, or its GPT: what differs is
+# also tested in methods_test.py.
+_SLOW = {'stack_bert', 'stack_interleave', 'stack_middle', 'bert2bert_from_small',
+         'direct_copy', 'scratch_gpt', 'stack_gpt', 'mslt_gpt'}
+
+
 @pytest.fixture(name='data', scope='module')
 def _data(tmp_path_factory):
   """Data directories: for BERT, for GPT, and short sequences for BERT."""
@@ -134,7 +140,9 @@ def test_every_tiny_experiment_is_run_here():
       if name.startswith('experiments/') and name.endswith('_tiny.gin')}
 
 
-@pytest.mark.parametrize('name', _GROWTHS)
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.slow] * (name in _SLOW))
+    for name in _GROWTHS])
 def test_it_trains_through_all_its_stages(name, data, small_run, tmp_path):
   family = 'gpt' if 'gpt' in name else 'bert'
   params = []

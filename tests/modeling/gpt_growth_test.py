@@ -69,6 +69,7 @@ def test_growth(name):
   np.testing.assert_allclose(after[0], expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow  # methods_test.py has GPTs on two replicas, uncompiled.
 def test_two_replicas_agree_with_one_through_a_growth(mirrored):
   target = tiny_gpt.PLAIN.replace(**WIDER, num_layers=3)
   start = None

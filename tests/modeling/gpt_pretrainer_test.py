@@ -49,9 +49,11 @@ def test_loss_and_accuracy_are_global_means():
   assert logs['causal_lm_accuracy'] == pytest.approx(hits.mean(), abs=1e-6)
 
 
-@pytest.mark.parametrize('architecture', [tiny_gpt.PLAIN, tiny_gpt.SHARED])
-@pytest.mark.parametrize('make', [
-    tiny_bert.adamw, lambda: tf_keras.optimizers.Adam(1e-2)])
+# The step is the BERT's, which does the same with each optimizer.
+@pytest.mark.parametrize('architecture, make', [
+    (tiny_gpt.SHARED, tiny_bert.adamw),
+    pytest.param(tiny_gpt.PLAIN, lambda: tf_keras.optimizers.Adam(1e-2),
+                 marks=pytest.mark.slow)])
 def test_two_replicas_equal_one_device(architecture, make, mirrored):
   batch = tiny_gpt.features(**UNEVEN)
   start = None
@@ -151,7 +153,8 @@ def test_negative_clip_norm_is_refused():
     _pretrainer(gradient_clip_norm=-1)
 
 
-@pytest.mark.parametrize('on_two', [False, True])
+@pytest.mark.parametrize('on_two', [
+    False, pytest.param(True, marks=pytest.mark.slow)])
 def test_replacing_the_architecture_releases_the_old_one(on_two, mirrored):
   strategy = mirrored if on_two else tf.distribute.get_strategy()
   with strategy.scope():
@@ -207,7 +210,8 @@ def _train(model, start, stop):
     _fit(model, tiny_gpt.features(seed=step))
 
 
-@pytest.mark.parametrize('on_two', [False, True])
+@pytest.mark.parametrize('on_two', [
+    pytest.param(False, marks=pytest.mark.slow), True])
 def test_resumed_training_is_bit_identical(on_two, tmp_path, mirrored):
   strategy = mirrored if on_two else tf.distribute.get_strategy()
   # A model that grew, and one that is built as large: same order of variables,

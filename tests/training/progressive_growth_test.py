@@ -78,7 +78,9 @@ def plain(loader):
 
 
 # Cut by the growth at step 3, ending with it, and all steps at once.
-@pytest.mark.parametrize('steps_per_execution', [2, 3, 7])
+@pytest.mark.parametrize('steps_per_execution', [
+    2, pytest.param(3, marks=pytest.mark.slow),
+    pytest.param(7, marks=pytest.mark.slow)])
 def test_grows_at_the_step_whatever_steps_per_execution_is(
     loader, plain, steps_per_execution, tmp_path):
   # TensorBoard's callback wants to draw the function that has just run.
