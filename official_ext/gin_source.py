@@ -117,10 +117,13 @@ def _read_text(path: str) -> str:
     # Only for files in a bucket: TensorFlow takes seconds to import.
     import tensorflow as tf
     try:
-      with tf.io.gfile.GFile(path) as file:
-        return file.read(MAX_FILE_CHARACTERS + 1)
+      # Counted in bytes, of which UTF-8 takes four a character at most.
+      with tf.io.gfile.GFile(path, 'rb') as file:
+        content = file.read(4 * MAX_FILE_CHARACTERS + 1)
     except tf.errors.OpError as error:
       raise OSError(error.message) from error
+    return content.decode(
+        errors='strict' if len(content) <= 4 * MAX_FILE_CHARACTERS else 'ignore')
   with open(path, encoding='utf-8') as file:
     return file.read(MAX_FILE_CHARACTERS + 1)
 

@@ -6,6 +6,7 @@ machines work together: then the finished shards are gathered in `.partial`. The
 last, so a directory with a manifest is complete.
 """
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -137,10 +138,12 @@ class OutputDirectory:
           os.path.join(self.path, _WORK) if is_shared else self._local)
     else:
       self._was_there = os.path.isdir(self.path)
-      os.makedirs(self.path, exist_ok=True)
       self._take()
-      self._local = self._work = os.path.join(self.path, _WORK)
-      shutil.rmtree(self._work, ignore_errors=True)
+      partial = os.path.join(self.path, _WORK)
+      shutil.rmtree(partial, ignore_errors=True)
+      os.makedirs(partial)
+      # Of a new name: workers of a killed preparation may be writing still.
+      self._local = self._work = tempfile.mkdtemp(dir=partial)
       for name in self._names():
         if _DATA_FILE.fullmatch(name):
           os.remove(os.path.join(self.path, name))
@@ -161,7 +164,7 @@ class OutputDirectory:
     for name in [*names, VOCABULARY_FILE, INDEX_FILE]:
       move_file(self.shard_path(name), os.path.join(self.path, name))
     manifest.write(self.path)
-    shutil.rmtree(self._local, ignore_errors=True)
+    self._remove_work()
     if self._remote:
       import tensorflow as tf
       tf.io.gfile.rmtree(os.path.join(self.path, _WORK))
@@ -170,26 +173,39 @@ class OutputDirectory:
   def abandon(self) -> None:
     """Removes what an unfinished preparation wrote."""
     if self._local:
-      shutil.rmtree(self._local, ignore_errors=True)
+      self._remove_work()
     # The mark of a remote one stays: some of its shards may be there.
     if not self._remote and not self._was_there and not self._names():
-      os.rmdir(self.path)
+      # What went wrong is what is to be told.
+      with contextlib.suppress(OSError):
+        os.rmdir(self.path)
     self._release()
+
+  def _remove_work(self) -> None:
+    shutil.rmtree(self._local if self._remote
+                  else os.path.join(self.path, _WORK), ignore_errors=True)
 
   def _take(self) -> None:
     """Locks the directory itself; the lock ends with this process."""
-    self._lock = os.open(self.path, os.O_RDONLY)
-    try:
-      fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      # What is there is the other's: nothing of it is to be removed.
-      self._was_there = True
-      raise ValueError(
-          f'{self.path} is being written by another preparation; wait for it or '
-          'stop it, or give another --output_dir') from None
-    except OSError as error:
-      if error.errno not in _NO_LOCKS:
-        raise
+    while True:
+      os.makedirs(self.path, exist_ok=True)
+      self._lock = os.open(self.path, os.O_RDONLY)
+      try:
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        # What is there is the other's: nothing of it is to be removed.
+        self._was_there = True
+        raise ValueError(
+            f'{self.path} is being written by another preparation; wait for it '
+            'or stop it, or give another --output_dir') from None
+      except OSError as error:
+        if error.errno not in _NO_LOCKS:
+          raise
+      # One that has just given up may have removed the directory locked here.
+      with contextlib.suppress(FileNotFoundError):
+        if os.path.samestat(os.stat(self.path), os.fstat(self._lock)):
+          break
+      self._release()
     if MANIFEST_FILE in self._names():
       raise ValueError(
           f'another preparation has just finished {self.path}; the same command '

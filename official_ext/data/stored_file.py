@@ -4,9 +4,35 @@ TensorFlow takes seconds to import, so only remote paths bring it in.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 from typing import BinaryIO
+
+
+# Of a network file system.
+_AWAY_ERRNOS = {
+    errno.ESTALE, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+    errno.ENETDOWN, errno.ENETUNREACH, errno.ECONNRESET, errno.ECONNREFUSED}
+# Of TensorFlow: DEADLINE_EXCEEDED, ABORTED and UNAVAILABLE.
+_AWAY_CODES = {4, 10, 14}
+
+
+class StoreAwayError(OSError):
+  """A store does not answer; later it may, and nobody has to mend anything.
+
+  Attributes:
+    exit_code: of a command that ends with it: of a failure, not of a mistake.
+  """
+
+  exit_code = 1
+
+
+def is_away(error: Exception) -> bool:
+  """Whether an error, of Python or of TensorFlow, says that a store is away."""
+  return (isinstance(error, StoreAwayError)
+          or getattr(error, 'errno', None) in _AWAY_ERRNOS
+          or getattr(error, 'error_code', None) in _AWAY_CODES)
 
 
 def is_remote(path: str) -> bool:
@@ -48,7 +74,7 @@ class HashingStream:
     try:
       data = self._stream.read(num_bytes)
     except self._remote_errors as error:
-      raise OSError(
+      raise (StoreAwayError if is_away(error) else OSError)(
           f'{self._stream.name}: cannot be read ({error.message})') from error
     self._hash.update(data)
     self.bytes_read += len(data)

@@ -9,8 +9,10 @@ import concurrent.futures
 from concurrent.futures import process as process_futures
 import functools
 import multiprocessing
+from multiprocessing import connection
 from multiprocessing import forkserver
 import os
+import threading
 from typing import Any, Callable, Sequence
 
 from official_ext.data import partial_tensorflow
@@ -115,9 +117,19 @@ def _initialize(settings: PrepareSettings, vocabulary: Sequence[str],
 
 
 def _initialize_process(*maker_arguments: Any) -> None:
+  threading.Thread(target=_end_with_parent, daemon=True).start()
   partial_tensorflow.load()
   partial_tensorflow.use_one_thread()
   _initialize(*maker_arguments)
+
+
+def _end_with_parent() -> None:
+  """Ends this process when the one that hands out work has been killed.
+
+  It would wait for work for ever: workers hold each other's pipes open.
+  """
+  connection.wait([multiprocessing.parent_process().sentinel])
+  os._exit(1)
 
 
 def _call(method: str, *arguments: Any) -> Any:

@@ -27,7 +27,7 @@ from official_ext.downstream.sweep_directory import SweepDirectory
 from official_ext.downstream.task_data import TaskData
 from official_ext.mistakes import one_line
 from official_ext.mistakes import raise_if_any
-from official_ext.training.durable_files import write_whole
+from official_ext.training.durable_files import write_beside
 from official_ext.training.run_lock import RunLock
 from official_ext.training.strategy import build_strategy
 
@@ -99,7 +99,7 @@ def _run(config: FinetuneConfig, jobs: Sequence['_Job'],
         facts=job.facts,
         checkpoint_interval_steps=config.checkpoint_interval_steps,
         warn=lambda line: say(f'warning: {line}'))
-    write_whole(os.path.join(job.output_dir, CONFIG_FILE), config_text)
+    write_beside(os.path.join(job.output_dir, CONFIG_FILE), config_text)
     summaries.setdefault(job.model, {})[job.task] = {
         **sweep.run(),
         'finetuned': os.path.join(job.output_dir, FINETUNED_DIR)}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import gc
+import os
 from typing import Any
 
 import tensorflow as tf
@@ -144,6 +145,11 @@ class Sweep:
     evaluation = self._data.evaluate(outputs)
     directory = self._directory.file(sweep_directory.PREDICTIONS_DIR)
     tf.io.gfile.makedirs(directory)
+    if earlier:
+      # Of a test file that is gone, by another model.
+      for name in earlier['predictions']:
+        if tf.io.gfile.exists(os.path.join(directory, name)):
+          tf.io.gfile.remove(os.path.join(directory, name))
     summary = {
         **current, 'task': self._data.settings.task,
         'metrics': dict(evaluation.metrics), 'score': evaluation.score,

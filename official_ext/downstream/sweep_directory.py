@@ -1,6 +1,7 @@
 """The files of one sweep, and what may not change between its sessions."""
 
 from collections.abc import Mapping
+import math
 import os
 from typing import Any
 
@@ -86,7 +87,7 @@ class SweepDirectory:
   def best(self) -> str | None:
     """Name of the trial with the greatest score; None if there is none."""
     scores = {name: result['score'] for name, result in self.results().items()
-              if 'score' in result}
+              if math.isfinite(result.get('score', math.nan))}
     return max(scores, key=scores.get) if scores else None
 
   def checkpoints(self, trial: str) -> str:
@@ -109,13 +110,28 @@ class SweepDirectory:
   def _finish_replacement(self) -> None:
     if not tf.io.gfile.exists(self.new_model):
       return
-    task = read_json(os.path.join(self.new_model, TASK_FILE))
-    if task is not None and task['trial'] == self.best():
-      if tf.io.gfile.exists(self.file(FINETUNED_DIR)):
-        tf.io.gfile.rmtree(self.file(FINETUNED_DIR))
-      tf.io.gfile.rename(self.new_model, self.file(FINETUNED_DIR))
-    else:
-      tf.io.gfile.rmtree(self.new_model)
+    task_file = os.path.join(self.new_model, TASK_FILE)
+    task = read_json(task_file)
+    if task is not None:
+      if task['trial'] == self.best():
+        _replace(self.new_model, self.file(FINETUNED_DIR))
+      # First, lest what is left of it be taken for a whole one.
+      tf.io.gfile.remove(task_file)
+    tf.io.gfile.rmtree(self.new_model)
+
+
+def _replace(source: str, target: str) -> None:
+  """Makes `target` hold the files of `source`; may be interrupted and repeated.
+
+  By copies: on an object store renaming moves one file after the other.
+  """
+  tf.io.gfile.makedirs(target)
+  names = tf.io.gfile.listdir(source)
+  for name in names:
+    tf.io.gfile.copy(os.path.join(source, name), os.path.join(target, name),
+                     overwrite=True)
+  for name in set(tf.io.gfile.listdir(target)) - set(names):
+    tf.io.gfile.remove(os.path.join(target, name))
 
 
 def _short(value: Any) -> str:

@@ -17,6 +17,7 @@ from official_ext.downstream.predictor import INPUTS
 from official_ext.downstream.pretrained import Pretrained
 from official_ext.downstream.trial_settings import TrialSettings
 from official_ext.modeling import dropout_state
+from official_ext.modeling.non_finite import all_finite
 from official_ext.training.checkpoints import find_damage
 from official_ext.training.durable_files import naming_what_failed
 from official_ext.training.stage_optimizer import StageOptimizer
@@ -117,6 +118,11 @@ class Trial:
               f'{self._settings.name}: the loss is {loss} at step {step}; use a '
               'lower learning rate')
         advance(step)
+      if not all_finite(self.model.trainable_variables):
+        # The loss of a step is that of the weights before it.
+        raise DivergedError(
+            f'{self._settings.name}: the weights are not finite after step {step}; '
+            'use a lower learning rate')
       with naming_what_failed(
           directory, 'the checkpoint before it is whole; make room, and give the '
           'same command again.'):

@@ -6,6 +6,7 @@ no tensor.
 """
 
 from collections.abc import Mapping
+import errno
 import json
 import os
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_ext.data.stored_file import file_sha256
-from official_ext.data.stored_file import is_remote
+from official_ext.data.stored_file import StoreAwayError
 from official_ext.training import durable_files
 
 SUFFIX = '.seal.json'
@@ -50,8 +51,7 @@ def find_broken_seal(prefix: str) -> str | None:
   """Reads a sealed checkpoint; says in a few words what differs, if anything.
 
   Raises:
-    tf.errors.UnavailableError: an object store does not let it be read, which
-      says nothing of the checkpoint.
+    StoreAwayError: it cannot be read now, which says nothing of the checkpoint.
   """
   try:
     files = _read(prefix)[_FILES].items()
@@ -67,13 +67,20 @@ def find_broken_seal(prefix: str) -> str | None:
   except (ValueError, KeyError, TypeError, AttributeError):
     return f'{os.path.basename(prefix)}{SUFFIX} cannot be read'
   except (OSError, tf.errors.OpError) as error:
-    if is_remote(prefix):
-      raise tf.errors.UnavailableError(
-          None, None, f'{prefix} cannot be read now '
-          f'({durable_files.reason(error)}); nothing was changed, give the same '
-          'command again') from error
-    return durable_files.reason(error)
+    if _is_damage(error):
+      return durable_files.reason(error)
+    raise StoreAwayError(
+        f'{prefix} cannot be read now ({durable_files.reason(error)}); nothing '
+        'was changed, give the same command again') from error
   return None
+
+
+def _is_damage(error: Exception) -> bool:
+  """Whether what cannot be read now will never be: lost, or a bad block."""
+  return isinstance(
+      error, (tf.errors.NotFoundError, tf.errors.DataLossError,
+              tf.errors.OutOfRangeError, FileNotFoundError)
+  ) or getattr(error, 'errno', None) == errno.EIO
 
 
 def _read(prefix: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from official_ext.data.stored_file import is_away
 from official_ext.mistakes import one_line
 from official_ext.training import checkpoint_seal
 from official_ext.training import durable_files
@@ -251,12 +252,18 @@ def read_position(path: str) -> tuple[int, int]:
 
 
 def find_damage(path: str) -> str | None:
-  """Reads a whole checkpoint; says in a few words what is wrong, if anything."""
+  """Reads a whole checkpoint; says in a few words what is wrong, if anything.
+
+  Raises:
+    tf.errors.OpError: the store is away, which says nothing of the checkpoint.
+  """
   try:
     reader = tf.train.load_checkpoint(path)
     for name in reader.get_variable_to_shape_map():
       reader.get_tensor(name)
   except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:
+    if is_away(error):
+      raise
     return one_line(error)
   return None
 

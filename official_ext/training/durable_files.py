@@ -7,24 +7,12 @@ import re
 
 import tensorflow as tf
 
+from official_ext.data.stored_file import is_away
 from official_ext.data.stored_file import is_remote
+from official_ext.data.stored_file import StoreAwayError
 from official_ext.mistakes import one_line
 
 PARTIAL_SUFFIX = '.partial'
-
-# What an object store says that is away for a while, or asked for too much.
-_AWAY = (tf.errors.UnavailableError, tf.errors.DeadlineExceededError,
-         tf.errors.AbortedError)
-
-
-class StoreAwayError(OSError):
-  """A store did not take a write; later it may, and nobody has to mend it.
-
-  Attributes:
-    exit_code: of a command that ends with it: of a failure, not of a mistake.
-  """
-
-  exit_code = 1
 
 
 @contextlib.contextmanager
@@ -36,13 +24,13 @@ def naming_what_failed(path: str, outcome: str) -> Iterator[None]:
     outcome: what is left, and the mend; the end of the line.
 
   Raises:
-    StoreAwayError: an object store is away.
+    StoreAwayError: the store is away.
     OSError: the block raised an OSError, or another error of TensorFlow's.
   """
   try:
     yield
   except (OSError, tf.errors.OpError) as error:
-    raise (StoreAwayError if isinstance(error, _AWAY) else OSError)(
+    raise (StoreAwayError if is_away(error) else OSError)(
         f'{path} could not be written ({reason(error)}); {outcome}') from error
 
 
@@ -72,6 +60,25 @@ def write_whole(path: str, content: str | bytes) -> None:
       os.unlink(partial)
     raise
   sync(os.path.dirname(path) or '.')
+
+
+def write_beside(path: str, content: str) -> None:
+  """Writes a text file; if another one is there, beside it.
+
+  `config.gin` stays, and `config_1.gin` or the next free number is written.
+  Nothing is written if the newest of them has this content already.
+  """
+  stem, suffix = os.path.splitext(path)
+  number, newest = 0, None
+  while tf.io.gfile.exists(path):
+    newest = path
+    number += 1
+    path = f'{stem}_{number}{suffix}'
+  if newest is not None:
+    with tf.io.gfile.GFile(newest, 'rb') as file:
+      if file.read() == content.encode():
+        return
+  write_whole(path, content)
 
 
 def append_line(path: str, line: str) -> None:

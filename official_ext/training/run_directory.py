@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from official_ext.data.stored_file import read_bytes
 from official_ext.mistakes import one_line
 from official_ext.training import durable_files
 
@@ -49,7 +50,7 @@ class RunDirectory:
 
     Raises:
       ValueError: the directory holds a run that differs in `schedule`; every
-        difference is listed.
+        difference is listed. Or files of these names that no run has written.
     """
     if tf.io.gfile.exists(self.file(SCHEDULE_FILE)):
       self._check_same(schedule)
@@ -57,12 +58,18 @@ class RunDirectory:
       return
     if not self.is_chief:
       return
+    copies = {vocabulary_file: self.file(VOCABULARY_FILE),
+              data_manifest_file: self.file(DATA_MANIFEST_FILE)}
+    for source, target in copies.items():
+      if tf.io.gfile.exists(target) and read_bytes(target) != read_bytes(source):
+        raise ValueError(
+            f'{target} is of no run that began here, and is not overwritten; move '
+            'it away, or take another model_dir.')
     with self._naming_what_failed(''):
       tf.io.gfile.makedirs(self.path)
-      durable_files.write_whole(self.file(CONFIG_FILE), config_text)
-      durable_files.copy_whole(vocabulary_file, self.file(VOCABULARY_FILE))
-      durable_files.copy_whole(
-          data_manifest_file, self.file(DATA_MANIFEST_FILE))
+      durable_files.write_beside(self.file(CONFIG_FILE), config_text)
+      for source, target in copies.items():
+        durable_files.copy_whole(source, target)
       # Last: its presence says that the directory belongs to a run.
       durable_files.write_whole(
           self.file(SCHEDULE_FILE), json.dumps(schedule, indent=2) + '\n')
@@ -140,17 +147,8 @@ class RunDirectory:
     """Keeps every configuration that a run was continued with."""
     if not self.is_chief:
       return
-    name = CONFIG_FILE
-    number = 0
-    if tf.io.gfile.exists(self.file(name)):
-      with tf.io.gfile.GFile(self.file(name), 'rb') as file:
-        if file.read() == config_text.encode():
-          return
-    while tf.io.gfile.exists(self.file(name)):
-      number += 1
-      name = f'config_resumed_{number}.gin'
-    with self._naming_what_failed(name):
-      durable_files.write_whole(self.file(name), config_text)
+    with self._naming_what_failed(CONFIG_FILE):
+      durable_files.write_beside(self.file(CONFIG_FILE), config_text)
 
   def _naming_what_failed(self, name: str):
     return durable_files.naming_what_failed(

@@ -94,7 +94,14 @@ class RunLock:
     Raises:
       RunLockedError: the lock was deleted and another run has taken it.
     """
-    if self._descriptor is not None and self._is_replaced():
+    if self._descriptor is None:
+      # The last beat is too old an answer after the machine was suspended. If
+      # the store is away, the save fails by itself.
+      with contextlib.suppress(tf.errors.OpError):
+        there = self._read()
+        if there and there.get('token') != self._own['token']:
+          self._usurper = there
+    elif self._is_replaced():
       self._usurper = self._read()
     if self._usurper is not None:
       raise RunLockedError(

@@ -109,9 +109,10 @@ class RunRecorder(tf_keras.callbacks.Callback,
     step = self._growth.step
     self._saved_step = self._timed_from_step = step
     self._logged_step = self._newest_recorded_step(
-        'train', self._log_interval_steps)
+        'train', self._log_interval_steps, step)
+    # Only a line of metrics brings an evaluation.
     self._evaluated_step = self._newest_recorded_step(
-        'eval', self._eval_interval_steps)
+        'eval', self._eval_interval_steps, self._logged_step)
     # Keras resets the metrics before the first epoch. A run that was told to
     # stop is in the middle of an interval, whose sums it has saved.
     self._interval_state = [
@@ -258,16 +259,16 @@ class RunRecorder(tf_keras.callbacks.Callback,
             *(variable for metric in self.model.metrics
               for variable in metric.variables)]
 
-  def _newest_recorded_step(self, split: str, interval: int) -> int:
-    """The step of the newest line of metrics; 0 before there is any."""
+  def _newest_recorded_step(self, split: str, interval: int, newest: int
+                            ) -> int:
+    """The step of the newest line of metrics, `newest` at most; 0 for none."""
     steps = [record['step']
              for record in self._directory.records(run_directory.METRICS_FILE)
              if record['split'] == split and record['step'] <= self._growth.step]
     if steps:
       return steps[-1]
     # If one was due, the lines are lost, and what they counted is not known.
-    step = self._growth.step
-    return step if _is_due(step, 0, interval) else 0
+    return newest if _is_due(newest, 0, interval) else 0
 
   def _speed(self, stage: ResolvedStage, seconds: float, steps: int
              ) -> dict[str, float | None]:

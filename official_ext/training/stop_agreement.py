@@ -42,7 +42,7 @@ class StopAgreement:
     self._question = 1
     self.is_over = False
     self._is_frozen = self._is_published = False
-    self._last = None
+    self._last = self._error = None
     self._should_end = threading.Event()
     self._thread = threading.Thread(
         target=self._agree, name='stop_agreement', daemon=True)
@@ -60,13 +60,18 @@ class StopAgreement:
 
     Args:
       is_requested: whether this worker was told to stop.
+
+    Raises:
+      tf.errors.OpError: a worker is gone that did not agree.
     """
     if is_requested and not self._is_published:
       self._is_published = True
       self._publish('stop', str(self._index))
     with self._condition:
       self._condition.wait_for(
-          lambda: self._last is not None or not self._is_frozen)
+          lambda: self._last is not None or self._error or not self._is_frozen)
+      if self._error and self._is_frozen:
+        raise self._error
       if self._last == self._question:
         self.is_over = True
       self._question += 1
@@ -82,9 +87,12 @@ class StopAgreement:
       self._publish(f'stop/{self._index}', str(question))
       questions = [self._wait(f'stop/{index}')
                    for index in range(self._num_workers)]
-    except tf.errors.OpError:
-      # A worker is gone. Who watches the workers says so, and ends the process
-      # if the program is waiting for this thread.
+    except tf.errors.OpError as error:
+      # A worker is gone, or stands still. Who watches the workers cannot know the
+      # latter, and the program may be waiting for this thread.
+      with self._condition:
+        self._error = error
+        self._condition.notify_all()
       return
     if None in questions:
       return

@@ -274,6 +274,13 @@ def test_of_two_at_once_the_second_is_refused(corpus, tmp_path):
   build.prepare(str(tmp_path), [corpus], SETTINGS, num_workers=1)
 
 
+def test_an_error_of_the_beginning_is_what_is_told(corpus):
+  # Once hidden by what clearing up found. Nobody may make a directory there.
+  with pytest.raises(OSError) as error:
+    build.prepare('/proc/nowhere/data', [corpus], SETTINGS, num_workers=1)
+  assert '/proc/nowhere' in str(error.value)
+
+
 def test_what_another_has_just_finished_stays(data, tmp_path):
   # It looked before the other's manifest was there, and begins after it.
   second = OutputDirectory(str(tmp_path))

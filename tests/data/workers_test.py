@@ -1,7 +1,10 @@
-"""Worker processes leave nothing behind for the next user of the fork server."""
+"""Worker processes leave nothing behind, and end with the one that made them."""
 
 import multiprocessing
+import os
+import subprocess
 import sys
+import time
 
 from official_ext.data.settings import PrepareSettings
 from official_ext.data.workers import Workers
@@ -30,3 +33,25 @@ def _has_tensorflow() -> bool:
 
 def _put_has_tensorflow(answers) -> None:
   answers.put(_has_tensorflow())
+
+
+def test_workers_end_with_the_process_that_was_killed(tmp_path):
+  # They would write on into the directory that the next one begins with.
+  program = (
+      'import os\n'
+      'from official_ext.data.settings import PrepareSettings\n'
+      'from official_ext.data.workers import Workers\n'
+      'workers = Workers(2)\n'
+      f'workers.start(PrepareSettings(), {_PIECES!r}, {str(tmp_path)!r})\n'
+      'futures = [workers.submit_function(os.getpid) for _ in range(20)]\n'
+      'print(*{future.result() for future in futures}, flush=True)\n'
+      'os.kill(os.getpid(), 9)\n')
+  killed = subprocess.run([sys.executable, '-c', program], capture_output=True,
+                          text=True, check=False)
+  assert killed.returncode == -9
+  pids = killed.stdout.split()
+  assert pids
+  deadline = time.monotonic() + 20
+  while any(os.path.exists(f'/proc/{pid}') for pid in pids):
+    assert time.monotonic() < deadline, 'the workers live on'
+    time.sleep(0.05)

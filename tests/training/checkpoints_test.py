@@ -1,5 +1,6 @@
 """Checkpoints: what makes one valid, and what is done with one that is not."""
 
+import errno
 import os
 import resource
 import time
@@ -7,6 +8,7 @@ import time
 import pytest
 import tensorflow as tf
 
+from official_ext.data.stored_file import StoreAwayError
 from official_ext.training import checkpoint_seal
 from official_ext.training.checkpoints import RunCheckpoints
 
@@ -113,9 +115,28 @@ def test_store_that_cannot_be_read_is_no_damage(saved, directory):
   # What is there and cannot be read, as in a store that is away for a moment.
   seal.mkdir()
   before = sorted(os.listdir(directory))
-  with pytest.raises(tf.errors.UnavailableError, match='cannot be read now'):
-    RunCheckpoints(f'file://{directory}').recover(warn=pytest.fail)
+  for path in (f'file://{directory}', str(directory)):
+    with pytest.raises(StoreAwayError, match='cannot be read now'):
+      RunCheckpoints(path).recover(warn=pytest.fail)
   assert sorted(os.listdir(directory)) == before
+
+
+@pytest.mark.parametrize('code, is_damage', [
+    (errno.ESTALE, False), (errno.EMFILE, False), (errno.EIO, True)])
+def test_error_of_a_network_file_system_is_no_damage(
+    saved, directory, monkeypatch, code, is_damage):
+  def read(path):
+    raise OSError(code, os.strerror(code), path)
+
+  newest = saved.newest_valid(pytest.fail)
+  monkeypatch.setattr(checkpoint_seal, 'file_sha256', read)
+  if is_damage:
+    assert os.strerror(code) in checkpoint_seal.find_broken_seal(newest)
+  else:
+    with pytest.raises(StoreAwayError) as error:
+      saved.recover(pytest.fail)
+    assert error.value.exit_code == 1
+    assert not (directory / 'damaged').exists()
 
 
 def test_directory_from_before_there_were_seals_is_read(directory):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from official_ext import command
+from official_ext.data.stored_file import StoreAwayError
 from official_ext.training import durable_files
 
 
@@ -20,6 +21,9 @@ def failing(error):
     (tf.errors.DeadlineExceededError(None, None, 'no route'), 1),
     (tf.errors.PermissionDeniedError(None, None, 'no route'), 2),
     (OSError(errno.ENOSPC, 'no route'), 2),
+    (OSError(errno.ESTALE, 'no route'), 1),
+    # What reading back what was written says.
+    (StoreAwayError('no route'), 1),
 ])
 def test_store_that_is_away_is_a_failure_and_not_a_mistake(
     error, exit_code, capsys):

@@ -71,7 +71,7 @@ def run(tmp_path: str, run_name: str, moment: str, step: int) -> None:
       tmp_path, num_steps=12, schedule=SCHEDULE,
       architecture=tiny_run.ARCHITECTURE.replace(num_layers=2),
       model_dir=os.path.join(tmp_path, run_name),
-      log_interval_steps=2, checkpoint_interval_steps=2,
+      log_interval_steps=2, checkpoint_interval_steps=2, eval_interval_steps=3,
       optimizer_growth='transfer')
   with StopSignals() as signals:
     _end_when(moment, step, signals)

@@ -52,7 +52,9 @@ def test_a_changed_configuration_is_kept_beside_the_first(start, tmp_path):
   start({}, 'a = 1\n')
   start({}, 'a = 2\n')
   assert (tmp_path / 'run/config.gin').read_text() == 'a = 1\n'
-  assert (tmp_path / 'run/config_resumed_1.gin').read_text() == 'a = 2\n'
+  assert (tmp_path / 'run/config_1.gin').read_text() == 'a = 2\n'
+  start({}, 'a = 2\n')
+  assert not (tmp_path / 'run/config_2.gin').exists()
 
 
 def test_a_configuration_that_was_deleted_is_written_again(start, tmp_path):
@@ -60,6 +62,19 @@ def test_a_configuration_that_was_deleted_is_written_again(start, tmp_path):
   (tmp_path / 'run/config.gin').unlink()
   start({}, 'a = 2\n')
   assert (tmp_path / 'run/config.gin').read_text() == 'a = 2\n'
+
+
+def test_what_a_user_put_there_is_not_overwritten(start, tmp_path):
+  (tmp_path / 'run').mkdir()
+  (tmp_path / 'run/config.gin').write_text('# my own\n')
+  start({}, 'a = 1\n')
+  assert (tmp_path / 'run/config.gin').read_text() == '# my own\n'
+  assert (tmp_path / 'run/config_1.gin').read_text() == 'a = 1\n'
+  (tmp_path / 'run/schedule.json').unlink()
+  (tmp_path / 'run/vocab.txt').write_text('my own\n')
+  with pytest.raises(ValueError, match=r'run/vocab\.txt is of no run that began'):
+    start({}, 'a = 1\n')
+  assert (tmp_path / 'run/vocab.txt').read_text() == 'my own\n'
 
 
 def test_a_damaged_schedule_is_named(start, tmp_path):

@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+import tensorflow as tf
 
 from official_ext.training.stop_agreement import StopAgreement
 
@@ -79,6 +80,21 @@ def test_all_stop_after_one_step(case):
   first = min(told.values())
   # Publishing takes a few steps of a few milliseconds, not more.
   assert stopped[0] is not None and first <= stopped[0] <= first + 100
+
+
+def test_a_worker_that_stands_still_is_told_and_not_waited_for():
+  # The others' question is never read: the service gives up.
+  def read(key, timeout_seconds):
+    if key == 'stop':
+      return '0'
+    raise tf.errors.UnavailableError(None, None, 'worker 1 does not answer')
+
+  agreement = StopAgreement(0, 2, publish=lambda key, text: True, read=read)
+  agreement.start()
+  with pytest.raises(tf.errors.UnavailableError, match='worker 1'):
+    for _ in range(1000):
+      agreement.stop_now(True)
+      time.sleep(0.01)
 
 
 def test_nobody_stops_unasked():
