@@ -9,6 +9,7 @@ compiled for it, if jax and libtpu are there. Compares with a baseline: with
 """
 
 import json
+import os
 import sys
 
 from absl import flags
@@ -71,19 +72,29 @@ def main() -> None:
   topology = _TPU_TOPOLOGY.value and Topology.parse(_TPU_TOPOLOGY.value)
   if _WRITE_STABLEHLO.value:
     stablehlo_folder.check_directory(pathlib.Path(_WRITE_STABLEHLO.value))
-  compiler = _compiler() if topology and _PREFLIGHT.value else None
 
-  def plan_of(gin_files, gin_params=()):
+  def read(gin_files, gin_params=()):
     config, _ = configuration.load_config(
         gin_files, gin_params, require_directories=False)
-    return config, cost_plan.make_plan(
+    return config
+
+  def plan_of(config, compiler=None):
+    return cost_plan.make_plan(
         config, num_cores=_NUM_CORES.value, topology=topology or None,
         utilization=_UTILIZATION.value, compiler=compiler)
 
-  config, plan = plan_of(_GIN_FILE.value, _GIN_PARAMS.value)
-  baseline_config, baseline = (
-      plan_of(_BASELINE_GIN_FILE.value) if _BASELINE_GIN_FILE.value
-      else (config, cost_plan.full_model_plan(plan)))
+  config = read(_GIN_FILE.value, _GIN_PARAMS.value)
+  baseline_config = (read(_BASELINE_GIN_FILE.value)
+                     if _BASELINE_GIN_FILE.value else config)
+  # What is wrong with either is to be told before minutes of compiling.
+  plan, baseline = plan_of(config), plan_of(baseline_config)
+  if topology and _PREFLIGHT.value:
+    compiler = _compiler()
+    plan = plan_of(config, compiler)
+    if _BASELINE_GIN_FILE.value:
+      baseline = plan_of(baseline_config, compiler)
+  if not _BASELINE_GIN_FILE.value:
+    baseline = cost_plan.full_model_plan(plan)
   runs = {'plan': (config, plan), 'baseline': (baseline_config, baseline)}
   executed = None
   with tempfile.TemporaryDirectory() as scratch:
@@ -125,6 +136,13 @@ def _compiler():
   from official_ext.analysis.preflight import estimate_cache
   from official_ext.analysis.preflight import tpu_compiler
 
+  if _CACHE_DIR.value:
+    try:
+      os.makedirs(_CACHE_DIR.value, exist_ok=True)
+    except OSError as error:
+      raise ValueError(
+          f'--cache_dir {_CACHE_DIR.value} cannot be made ({error.strerror}); '
+          'give another') from error
   try:
     return tpu_compiler.TpuCompiler(
         estimate_cache.EstimateCache(_CACHE_DIR.value), _TPU_PYTHON.value,

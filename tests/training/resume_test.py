@@ -13,10 +13,10 @@ from tests.training.forked_process import ForkedProcesses
 
 # A growth is at step 4, another at step 7. With a line of metrics and a
 # checkpoint every 2 steps, and an evaluation every 3, these end before there is
-# any line of metrics (whose FLOPs were once counted from there), when an
-# evaluation waits for its line (and was once left out), before a boundary, in a
-# growth, between it and its checkpoint, and in the middle of an interval.
-DEATHS = (('told', 1), ('told', 3), ('step', 4), ('growing', 4), ('saving', 4),
+# any line of metrics (whose FLOPs were once counted from there), before a boundary,
+# when an evaluation waits for its line (and was once left out), in a growth,
+# between it and its checkpoint, and in the middle of an interval.
+DEATHS = (('told', 1), ('step', 3), ('told', 3), ('growing', 4), ('saving', 4),
           ('told', 5))
 
 
