@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -56,7 +57,7 @@ def run_command(
   except flags.Error as error:
     # A required flag that is missing must not hide the help.
     if not {'--help', '-h', '-help'} & set(argv):
-      _exit(f'{_message(error)} (--help lists the flags)', USAGE_EXIT_CODE)
+      _exit(f'{_flag_message(error)} (--help lists the flags)', USAGE_EXIT_CODE)
     FLAGS.mark_as_parsed()
     FLAGS.help = True
   if FLAGS.help:
@@ -128,6 +129,17 @@ def _message(error: Exception) -> str:
   if isinstance(error, OSError) and error.filename is not None:
     return one_line(f'{os.fsdecode(error.filename)}: {error.strerror}')
   return one_line(error)
+
+
+def _flag_message(error: flags.Error) -> str:
+  """As `_message`; of a required flag what it is for."""
+  missing = re.fullmatch(
+      r'flag --(\w+)=None: Flag --\w+ must have a value other than None\.',
+      str(error))
+  if missing is None:
+    return _message(error)
+  name = missing[1]
+  return one_line(f'--{name} is missing; its value: {FLAGS[name].help}')
 
 
 def _exit(message: str, code: int) -> None:

@@ -7,6 +7,7 @@ What `train`, `finetune`, `grow` or `convert` wrote. A GPT's strings are
 continued: --try='The function returns'.
 """
 
+import os
 import sys
 
 from absl import flags
@@ -55,6 +56,9 @@ def main() -> None:
     raise ValueError(
         '--try needs the signature serving_default, or generate of a GPT; add it '
         'to --signatures.')
+  if _OUTPUT_DIR.value and os.path.isfile(_OUTPUT_DIR.value):
+    raise ValueError(
+        f'--output_dir {_OUTPUT_DIR.value} is a file; give a directory.')
   # Imported here so that --help comes at once.
   from official_ext.export.saved_model import export_saved_model
   from official_ext.export.trial import try_texts

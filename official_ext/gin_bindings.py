@@ -214,8 +214,8 @@ class GinBindings:
       if name in used:
         continue
       owners = [
-          f'{owner}.{name}' for owner, target in self._configurables.items()
-          if name in (_parameter_names(target) or ())]
+          f'{owner}.{name.lower()}' for owner, target in self._configurables.items()
+          if {name, name.lower()} & set(_parameter_names(target) or ())]
       if owners:
         hint = f'; did you mean {" or ".join(map(repr, owners))}?'
       else:

@@ -32,7 +32,7 @@ die() {
 
 dry_run=false baseline='' data_dir='' output_dir=''
 # None is ever empty, which Bash 3.2 takes for unset.
-growths=(baseline) shared=(--data_dir)
+growths=(baseline) shared=(--data_dir) params=(--nojson)
 while (($#)); do
   case $1 in
     --dry_run) dry_run=true; shift; continue ;;
@@ -45,7 +45,7 @@ while (($#)); do
     --growth) growths+=("$2") ;;
     --data_dir) data_dir=$2 ;;
     --output_dir) output_dir=$2 ;;
-    --gin_params) shared+=(--gin_params "$2") ;;
+    --gin_params) shared+=(--gin_params "$2") params+=(--gin_params "$2") ;;
     *) die "unknown argument '$1' (--help lists the flags)" ;;
   esac
   shift 2
@@ -72,6 +72,14 @@ for gin_file in "${growths[@]}"; do
   [[ $names != *" $name "* ]] || die "two gin files are called $name; rename one, runs are named after them"
   names+="$name "
   runs+=("$output_dir/$name")
+done
+# The last file's mistakes are to be told before the first one is trained.
+for gin_file in "${growths[@]}"; do
+  if [[ $dry_run == true ]]; then
+    run "$python" -m official_ext.plan --gin_file "$gin_file" "${params[@]}"
+  else
+    "$python" -m official_ext.plan --gin_file "$gin_file" "${params[@]}" >/dev/null || exit 2
+  fi
 done
 for gin_file in "${growths[@]}"; do
   run "$python" -m official_ext.train --gin_file "$gin_file" \

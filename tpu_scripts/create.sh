@@ -53,6 +53,8 @@ fi
 started=$SECONDS attempt=0 before=
 while true; do
   state=$(resource_state)
+  [[ -n $before || $state != UNKNOWN || $wait == false ]] ||
+    die 'gcloud could not tell the state (its words are above); often --project is wrong, or gcloud auth login is needed'
   if [[ $state != "$before" ]]; then
     echo "$TPU_NAME: $state"
     before=$state

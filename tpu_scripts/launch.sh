@@ -52,6 +52,11 @@ for flag in data_dir model_dir; do
   path=$(path_of "$flag") || exit
   [[ $path == gs://* ]] || die "--$flag is '$path'; a TPU and its disk can be taken away, give a gs:// path"
 done
+while read -r gin_file; do
+  [[ -z $gin_file || $gin_file == *://* || -f $here/../gin_configs/$gin_file ||
+    " ${files[*]##*/} " == *" $gin_file "* ]] ||
+    die "--gin_file $gin_file is not packaged and not sent along; give --file PATH before --, and after it the bare name"
+done <<<"$(path_of gin_file)"
 
 tpu=local
 if [[ $dry_run == true ]]; then

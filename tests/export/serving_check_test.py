@@ -116,11 +116,20 @@ def _check(*arguments):
 
 
 def test_flags_are_checked_before_anything_is_loaded():
-  finished = _check('--model_dir=x', '--huggingface_python=python')
+  finished = _check(
+      '--model_dir=x', '--huggingface_python=/no/python', '--concurrency=0,a',
+      '--server_options=batch_size=4,max_batch_size=b')
   assert finished.returncode == 2
   assert finished.stderr.splitlines() == [
-      'error: --huggingface_python and --huggingface_model go together; give '
-      'both.']
+      'error: 6 mistakes:',
+      "  --concurrency has '0'; give whole numbers of at least 1",
+      "  --concurrency has 'a'; give whole numbers of at least 1",
+      "  --server_options has 'batch_size'; did you mean 'max_batch_size'?",
+      "  --server_options has 'max_batch_size=b'; give max_batch_size= and a "
+      'whole number',
+      '  --huggingface_python and --huggingface_model go together; give both.',
+      '  --huggingface_python /no/python is no program; give the interpreter of '
+      'an environment with torch and transformers']
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ SETTINGS = ['--name', 'my-run', '--zone', 'us-x1-a', '--type', 'v4-8',
 # All that the scripts and the hosts may call: never a gcloud that is none.
 _TOOLS = ['basename', 'bash', 'cat', 'cp', 'dirname', 'env', 'mkdir', 'mktemp',
           'rm', 'sh', 'sleep', 'tail', 'touch', 'tr']
-TRAIN = ['--gin_file', "experiments/it's $(touch /tmp/never).gin",
+TRAIN = ['--gin_file', "gs://b/it's $(touch /tmp/never).gin",
          '--data_dir', 'gs://b/data', '--model_dir=gs://b/run']
 
 

@@ -137,18 +137,20 @@ class TestSettings:
   @pytest.mark.parametrize('arguments, message', [
       ([], 'no arguments of train are given; write them after -- (--help shows '
        'how)'),
-      (['--', '--data_dir', 'gs://b'], "--data_dir"),
+      (['--', '--data_dir', 'gs://b'], "--model_dir is ''"),
       (['--', '--data_dir', 'gs://b', '--model_dir', '/tmp/x'],
        "--model_dir is '/tmp/x'; a TPU and its disk can be taken away, give a "
        'gs:// path'),
       (['--', *TRAIN, '--tpu=local'], '--tpu is added here; leave it out'),
       (['--file', 'no.gin', '--', *TRAIN], '--file no.gin: there is no such file'),
+      (['--', '--gin_file=my.gin', *TRAIN], '--gin_file my.gin is not packaged and '
+       'not sent along; give --file PATH before --'),
   ])
   def test_mistakes_in_a_launch(self, cloud, arguments, message):
     done = cloud.run('launch.sh', '--dry_run', *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith('error: ')
-    assert message in done.stderr or '--model_dir' in done.stderr
+    assert message in done.stderr
 
 
 class TestCreate:
@@ -163,6 +165,13 @@ class TestCreate:
     assert cloud.words('queued-resources create')[4:] == [
         'my-run', '--zone=us-x1-a', '--quiet', '--node-id=my-run',
         '--accelerator-type=v4-8', '--runtime-version=some-base', '--spot']
+
+  def test_gcloud_that_cannot_tell_at_first_is_not_waited_for(self, cloud):
+    cloud.put(broken=9)
+    done = cloud.run('create.sh', '--poll_seconds', '0')
+    assert done.returncode == 2
+    assert 'error: gcloud could not tell the state' in done.stderr
+    assert not cloud.calls()
 
   def test_what_failed_is_deleted_and_requested_again_so_often(self, cloud):
     cloud.put(states=['SUSPENDED'], creations=[['FAILED']] * 9)
@@ -317,15 +326,26 @@ class TestCompareWalltime:
                      PYTHON=str(python))
     assert done.returncode == 0, done.stderr
     shared = '--data_dir D --gin_params SEED = 1 --tpu local'
+    files = ('e/scratch_x.gin', 'e/a.gin', 'b.gin')
     assert (cloud.folder / 'calls').read_text().splitlines() == [
+        *(f'-m official_ext.plan --gin_file {path} --nojson --gin_params SEED = 1'
+          for path in files),
         *(f'-m official_ext.train --gin_file {path} --model_dir O/{name} {shared}'
-          for path, name in (('e/scratch_x.gin', 'scratch_x'), ('e/a.gin', 'a'),
-                             ('b.gin', 'b'))),
+          for path, name in zip(files, ('scratch_x', 'a', 'b'))),
         '-m official_ext.compare --output_dir O/comparison O/scratch_x O/a O/b']
 
   def test_a_run_that_fails_is_the_last(self, cloud):
-    done = self._run(cloud, '--growth', 'a.gin', PYTHON='false')
+    python = cloud.folder / 'bin/python'
+    python.write_text('#!/bin/sh\necho "$2" >>calls\n[ "$2" = official_ext.plan ]\n')
+    python.chmod(0o755)
+    done = self._run(cloud, '--growth', 'a.gin', PYTHON=str(python))
     assert done.returncode == 1
+    assert (cloud.folder / 'calls').read_text().split() == [
+        'official_ext.plan', 'official_ext.plan', 'official_ext.train']
+
+  def test_a_mistake_in_the_last_file_comes_before_any_training(self, cloud):
+    done = self._run(cloud, '--growth', 'a.gin', PYTHON='false')
+    assert done.returncode == 2
 
   @pytest.mark.parametrize('arguments, message', [
       ([], '--baseline, --growth, --data_dir and --output_dir are needed (--help '

@@ -11,12 +11,18 @@ same weights the same way, in turns, and both are timed.
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 
 from absl import flags
 
 from official_ext.command import run_command
+from official_ext.mistakes import did_you_mean
+from official_ext.mistakes import raise_if_any
+
+_SERVER_OPTION_NAMES = ('max_batch_size', 'batch_timeout_micros',
+                        'num_batch_threads', 'num_request_threads')
 
 _MODEL_DIR = flags.DEFINE_string(
     'model_dir', None, 'What `export_model` takes: a BERT, or a fine-tuned '
@@ -28,7 +34,7 @@ _CONCURRENCY = flags.DEFINE_list(
 _ROUNDS = flags.DEFINE_integer(
     'rounds', 3, 'Turns of each server; medians are printed.', 1)
 _TOLERANCE = flags.DEFINE_float(
-    'tolerance', 1e-5, 'Largest difference of an answer.')
+    'tolerance', 1e-5, 'Largest difference of an answer.', lower_bound=0)
 _SERVER_OPTIONS = flags.DEFINE_list(
     'server_options', [], 'option=value for both servers: max_batch_size, '
     'batch_timeout_micros, num_batch_threads, num_request_threads.')
@@ -44,9 +50,7 @@ _JSON_FILE = flags.DEFINE_string(
 
 def main() -> None:
   """Serves, compares, times and prints a table."""
-  if bool(_HUGGINGFACE_PYTHON.value) != bool(_HUGGINGFACE_MODEL.value):
-    raise ValueError(
-        '--huggingface_python and --huggingface_model go together; give both.')
+  raise_if_any(_flag_mistakes())
   levels = [int(level) for level in _CONCURRENCY.value]
   # Imported here so that --help comes at once.
   import numpy as np
@@ -83,7 +87,7 @@ def main() -> None:
         here, 'prediction_server.py'), (version_dir, *_SERVER_OPTIONS.value))]
     if _HUGGINGFACE_MODEL.value:
       servers.append(Server(
-          'transformers', os.path.abspath(_HUGGINGFACE_PYTHON.value),
+          'transformers', os.path.abspath(shutil.which(_HUGGINGFACE_PYTHON.value)),
           os.path.join(here, 'huggingface_server.py'),
           (os.path.abspath(_HUGGINGFACE_MODEL.value), *_SERVER_OPTIONS.value)))
     figures = measure(
@@ -101,6 +105,28 @@ def main() -> None:
         f'expected at most {_TOLERANCE.value:g}.')
   print(f'All {len(requests)} answers are those of the model in this process, '
         f'within {worst:.1e}.')
+
+
+def _flag_mistakes():
+  """Yields a line for everything that is known to be wrong before any work."""
+  for level in _CONCURRENCY.value:
+    if not level.isdecimal() or not int(level):
+      yield f'--concurrency has {level!r}; give whole numbers of at least 1'
+  for option in _SERVER_OPTIONS.value:
+    name, _, value = option.partition('=')
+    if name not in _SERVER_OPTION_NAMES:
+      yield (f'--server_options has {name!r}'
+             f'{did_you_mean(name, _SERVER_OPTION_NAMES)}')
+    elif not value.isdecimal():
+      yield f'--server_options has {option!r}; give {name}= and a whole number'
+  python, model = _HUGGINGFACE_PYTHON.value, _HUGGINGFACE_MODEL.value
+  if bool(python) != bool(model):
+    yield '--huggingface_python and --huggingface_model go together; give both.'
+  if python and shutil.which(python) is None:
+    yield (f'--huggingface_python {python} is no program; give the interpreter of '
+           'an environment with torch and transformers')
+  if model and not os.path.isdir(model):
+    yield f'--huggingface_model {model} is no directory; give the model\'s'
 
 
 if __name__ == '__main__':
