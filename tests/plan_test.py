@@ -41,6 +41,23 @@ def test_executes_where_there_is_an_accelerator_and_else_says_so():
     assert result.stderr == 'not executed: JAX finds no GPU or TPU here\n'
 
 
+def test_long_names_of_stages_cut_no_figure():
+  result = run_plan('--gin_file=experiments/bert2bert_base.gin',
+                    "--gin_params=INIT_CHECKPOINT = ''")
+  assert result.returncode == 0, result.stderr
+  assert '48.2\N{NO-BREAK SPACE}GB' in result.stdout
+  assert '…' not in result.stdout
+
+
+def test_baseline_is_read_before_anything_is_compiled(tmp_path):
+  result = run_plan('--gin_file=experiments/compound_grow_base.gin',
+                    '--tpu_topology=v3:2x2', '--baseline_gin_file=nope.gin',
+                    f'--cache_dir={tmp_path}')
+  assert result.returncode == 2
+  assert result.stderr.startswith('error: --gin_file nope.gin: there is no such file'), (
+      result.stderr)
+
+
 def test_mistakes_are_one_line():
   result = run_plan('--gin_file=experiments/scratch_base.gin',
                     '--tpu_topology=v3')

@@ -88,8 +88,13 @@ class Topology:
     if not match or match[1] not in CHIPS:
       raise ValueError(
           f'tpu_topology is {text!r}; give a chip and its shape, such as v3:8x8 '
-          f'or v4:2x2x1. Chips: {", ".join(CHIPS)}.')
-    num_chips = math.prod(int(side) for side in match[2].split('x'))
+          f'or v4:2x2x1 (v3-8 is v3:2x2). Chips: {", ".join(CHIPS)}.')
+    sides, known = match[2], CHIPS[match[1]].smallest_topology
+    if sides.count('x') != known.count('x'):
+      raise ValueError(
+          f'tpu_topology is {text!r}; a shape of {match[1]} has '
+          f'{known.count("x") + 1} sides, such as {known}.')
+    num_chips = math.prod(int(side) for side in sides.split('x'))
     if not num_chips:
       raise ValueError(
           f'tpu_topology is {text!r}, a shape without chips; give sides of at '

@@ -123,8 +123,9 @@ def _notes(plan: CostPlan) -> list[str]:
 def _table(*headings: str) -> rich.table.Table:
   table = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False)
   for position, heading in enumerate(headings):
-    table.add_column(
-        heading, justify='right' if position else 'left', no_wrap=True)
+    # Names may take two lines; half a figure would be another figure.
+    table.add_column(heading, justify='right' if position else 'left',
+                     no_wrap=bool(position), min_width=None if position else 14)
   return table
 
 

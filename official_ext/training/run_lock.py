@@ -68,7 +68,7 @@ class RunLock:
   def __enter__(self) -> 'RunLock':
     self._own = _this_process()
     with durable_files.naming_what_failed(
-        self._model_dir, 'give a model_dir that can be written to.'):
+        self._model_dir, 'give a directory that can be written to.'):
       tf.io.gfile.makedirs(self._model_dir)
       if is_remote(self._model_dir) or not self._lock_by_system():
         self._lock_by_file()

@@ -101,6 +101,8 @@ def test_chips_and_topologies():
       Topology.parse(text)
   with pytest.raises(ValueError, match='a shape without chips'):
     Topology.parse('v3:0x2')
+  with pytest.raises(ValueError, match='a shape of v4 has 3 sides, such as v4:2x2x1'):
+    Topology.parse('v4:2x2')
 
 
 def test_impossible_plans_are_refused():
