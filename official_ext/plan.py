@@ -148,6 +148,8 @@ def _compiler():
         estimate_cache.EstimateCache(_CACHE_DIR.value), _TPU_PYTHON.value,
         lambda line: _say(f'preflight: {line}'))
   except tpu_compiler.MissingCompilerError as error:
+    if _TPU_PYTHON.value:
+      raise ValueError(f'--tpu_python: {error}') from error
     _say(f'warning: no preflight, times are FLOPs at --utilization: {error}')
     return None
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -247,11 +248,18 @@ def test_a_missing_compiler_says_how_to_install_it(bare_python, tmp_path):
 
 
 def test_plan_goes_on_without_the_compiler(bare_python):
+  plan_on_tpu = [
+      sys.executable, '-m', 'official_ext.plan', '--json',
+      '--gin_file=experiments/stack_tiny.gin', '--tpu_topology=v3:2x2']
   done = subprocess.run(
-      [sys.executable, '-m', 'official_ext.plan',
-       '--gin_file=experiments/stack_tiny.gin', '--tpu_topology=v3:2x2',
-       f'--tpu_python={bare_python}', '--json'],
+      plan_on_tpu, env={**os.environ, 'OFFICIAL_EXT_TPU_PYTHON': bare_python},
       capture_output=True, text=True, check=False)
+  # Not without the one that was asked for by name.
+  refused = subprocess.run(
+      [*plan_on_tpu, f'--tpu_python={bare_python}'],
+      capture_output=True, text=True, check=False)
+  assert refused.returncode == 2
+  assert refused.stderr.startswith('error: --tpu_python: jax and jaxlib and libtpu')
   assert done.returncode == 0, done.stderr
   assert 'warning: no preflight' in done.stderr
   assert len(done.stderr.splitlines()) == 1

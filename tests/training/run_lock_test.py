@@ -85,7 +85,7 @@ def test_place_that_cannot_be_written_to_is_named(tmp_path):
       pass
   assert str(error.value) == (
       f'{tmp_path}/file/run could not be written ({tmp_path}/file is not a '
-      'directory); give a model_dir that can be written to.')
+      'directory); give a directory that can be written to.')
 
 
 class Store:
