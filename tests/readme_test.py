@@ -47,8 +47,10 @@ def test_flags_of_commands_exist(page):
     source = (_ROOT / f'{name.replace(".", "/")}.py').read_text()
     defined = re.findall(r"DEFINE_\w+\(\s*'(\w+)'", source)
     arguments = arguments.split('#')[0]
+    switches = re.findall(r"DEFINE_bool\(\s*'(\w+)'", source)
     used = re.findall(r'--(\w+)', arguments)
-    assert set(used) <= {*defined, 'help', 'debug'}, arguments
+    assert set(used) <= {
+        *defined, *(f'no{name}' for name in switches), 'help', 'debug'}, arguments
 
 
 def test_the_run_of_the_readme_is_one(tmp_path, monkeypatch):
