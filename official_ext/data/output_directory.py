@@ -7,7 +7,6 @@ last, so a directory with a manifest is complete.
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -22,14 +21,13 @@ from official_ext.data.manifest import MANIFEST_FILE
 from official_ext.data.manifest import VOCABULARY_FILE
 from official_ext.data.settings import PrepareSettings
 from official_ext.data.stored_file import file_sha256
+from official_ext.data.stored_file import has_no_locks
 from official_ext.data.stored_file import is_remote
 from official_ext.data.stored_file import move_file
 from official_ext.data.stored_file import write_bytes
 from official_ext.data.vocabulary import vocabulary_bytes
 
 _WORK = '.partial'
-# What a file system without locks answers.
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 _DATA_FILE = re.compile(
     r'(train|eval)-.*\.tfrecord|' + '|'.join(
         map(re.escape, (VOCABULARY_FILE, INDEX_FILE))))
@@ -199,7 +197,7 @@ class OutputDirectory:
             f'{self.path} is being written by another preparation; wait for it '
             'or stop it, or give another --output_dir') from None
       except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if not has_no_locks(error):
           raise
       # One that has just given up may have removed the directory locked here.
       with contextlib.suppress(FileNotFoundError):

@@ -35,6 +35,12 @@ def is_away(error: Exception) -> bool:
           or getattr(error, 'error_code', None) in _AWAY_CODES)
 
 
+def has_no_locks(error: OSError) -> bool:
+  """Whether a lock was refused by a file system that has none."""
+  return error.errno in {
+      errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
+
+
 def is_remote(path: str) -> bool:
   """Whether only `tf.io.gfile` can open `path` (`gs://` and the like)."""
   return '://' in path

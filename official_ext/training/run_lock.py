@@ -10,7 +10,6 @@ waits to see whether it still changes. No clock of any machine is read for that.
 from collections.abc import Callable, Mapping
 import contextlib
 import datetime
-import errno
 import fcntl
 import json
 import os
@@ -22,6 +21,7 @@ import uuid
 
 import tensorflow as tf
 
+from official_ext.data.stored_file import has_no_locks
 from official_ext.data.stored_file import is_remote
 from official_ext.training import durable_files
 
@@ -31,8 +31,6 @@ LOCK_FILE = 'run.lock'
 BEAT_SECONDS = 30.0
 DEAD_AFTER_SECONDS = 150.0
 _POLL_SECONDS = 5.0
-# What a file system without locks answers.
-_NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
 class RunLockedError(ValueError):
@@ -119,7 +117,7 @@ class RunLock:
         raise self._refusal(self._read()) from None
       except OSError as error:
         os.close(descriptor)
-        if error.errno in _NO_LOCKS:
+        if has_no_locks(error):
           return False
         raise
       self._descriptor = descriptor
