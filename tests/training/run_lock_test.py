@@ -113,6 +113,15 @@ class Store:
           {'pid': 7, 'host': 'elsewhere', 'started': 'then', 'boot': 'other',
            'token': 'theirs', 'beat': 0} | fields))
 
+  def write_of_gone_process(self, pid_namespace):
+    """As a process of this machine, which has ended, left it."""
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    with open('/proc/sys/kernel/random/boot_id') as file:
+      boot = file.read().strip()
+    self.write(pid=gone.pid, host=socket.gethostname(), boot=boot,
+               pid_namespace=pid_namespace)
+
   def _wait(self, seconds):
     self.waited += seconds
     self.happens(self.waited)
@@ -173,24 +182,14 @@ def test_deleting_the_file_ends_the_wait(store):
 
 
 def test_dead_process_of_this_machine_is_not_waited_for(store):
-  gone = subprocess.Popen([sys.executable, '-c', ''])
-  gone.wait()
-  with open('/proc/sys/kernel/random/boot_id') as file:
-    boot = file.read().strip()
-  store.write(pid=gone.pid, host=socket.gethostname(), boot=boot,
-              pid_namespace=os.readlink('/proc/self/ns/pid'))
+  store.write_of_gone_process(os.readlink('/proc/self/ns/pid'))
   with store.lock():
     assert store.waited == 1
 
 
 def test_process_of_another_container_here_may_be_alive(store):
   # Its number means nothing here, though machine and host name are the same.
-  gone = subprocess.Popen([sys.executable, '-c', ''])
-  gone.wait()
-  with open('/proc/sys/kernel/random/boot_id') as file:
-    boot = file.read().strip()
-  store.write(pid=gone.pid, host=socket.gethostname(), boot=boot,
-              pid_namespace='pid:[1]')
+  store.write_of_gone_process('pid:[1]')
   store.happens = lambda waited: waited == 30 and store.write(beat=1)
   with pytest.raises(RunLockedError):
     with store.lock():
