@@ -200,27 +200,28 @@ def test_hosts_are_set_up_with_tensorflow_tpu_last(cloud):
     assert 'uninstall' in words[1]
     assert any('official_ext.doctor' in entry['words'] and 'local' in entry['words']
                for entry in cloud.on_hosts() if entry['host'] == host)
-  # A slice of several hosts has a server on each, worker 0 among them.
-  servers = {entry['host'] for entry in cloud.on_hosts()
-             if entry['words'] == ['serve.py']}
-  assert servers == {'0', '1'}
+  # A slice of several hosts has a server on each, worker 0 among them. They begin
+  # after the script's end: one that was looked for at once was not there yet.
+  servers = [_wait_for(cloud, lambda entry, host=host: (
+      entry['host'] == host and entry['words'] == ['serve.py'])) for host in '01']
+  assert all(servers)
   assert json.loads(cloud.run('status.sh').stdout)['job'] == {'state': 'none'}
 
   cloud.run('launch.sh', '--', *TRAIN)
-  train = _wait_for_train(cloud)
+  train = _wait_for(cloud, lambda entry: 'official_ext.train' in entry['words'])
   assert train['words'] == ['-m', 'official_ext.train', '--tpu', 'my-run', *TRAIN]
   assert (train['host'], train['load_library']) == ('0', '0')
   cloud.run('tear_down.sh')
 
 
-def _wait_for_train(cloud):
-  """What the first host's python was asked to train."""
+def _wait_for(cloud, is_it):
+  """The first thing of a kind that a host's python was asked to do."""
   for _ in range(1000):
     for entry in cloud.on_hosts():
-      if 'official_ext.train' in entry['words']:
+      if is_it(entry):
         return entry
     time.sleep(0.02)
-  raise AssertionError('nothing was launched')
+  raise AssertionError(f'none of {cloud.on_hosts()}')
 
 
 def test_a_run_survives_the_session_and_is_stopped_gently(cloud):

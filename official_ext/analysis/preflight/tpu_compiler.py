@@ -61,28 +61,31 @@ class TpuCompiler:
       topology: only its kind of chip matters: one core's program is compiled.
     """
     target = topology.chip.smallest_topology
-    name = digest(_values(program), target, self._versions, tracing_versions())
+    traced = digest(_values(program), tracing_versions())
+    name = digest(traced, target, self._versions)
     known = self._cache.read(_PROGRAMS, name)
     if known is not None:
       return CompiledStep(**known)
-    step, is_lasting = self._estimate(program, target, name)
+    step, is_lasting = self._estimate(program, target, traced)
     if is_lasting:
       self._cache.write(_PROGRAMS, name, vars(step))
     return step
 
-  def _estimate(self, program, target: str, name: str
+  def _estimate(self, program, target: str, traced: str
                 ) -> tuple[CompiledStep, bool]:
     """What comes of a program, and whether it would come of it again."""
     depth = program.num_layers or program.architecture.num_layers
-    self._say(f'tracing a step of {depth} layers')
-    # Imported here: what is remembered needs no TensorFlow.
-    from official_ext.analysis.preflight import lowering
-    try:
-      text = stablehlo_text.for_newer_parsers(lowering.lower(program).text)
-    except lowering.LoweringError as error:
-      return compiled_step.failed(str(error), error.operation), True
-    self._cache.write_text(_STABLEHLO, name, text)
-    self._say(f'compiling it for TPU {target}')
+    text = self._cache.read_text(_STABLEHLO, traced)
+    if text is None:
+      self._say(f'tracing a step of {depth} layers')
+      # Imported here: what is remembered needs no TensorFlow.
+      from official_ext.analysis.preflight import lowering
+      try:
+        text = stablehlo_text.for_newer_parsers(lowering.lower(program).text)
+      except lowering.LoweringError as error:
+        return compiled_step.failed(str(error), error.operation), True
+      self._cache.write_text(_STABLEHLO, traced, text)
+    self._say(f'compiling a step of {depth} layers for TPU {target}')
     result, optimized = self.compile(text, target)
     step = compiled_step.from_compiler(
         result, optimized, stablehlo_text.product_flops(text))
