@@ -198,8 +198,9 @@ def train_breakdown(architecture: Architecture, num_predictions: int,
   trained = _layer_flops(architecture, num_predictions, True)[-trained_layers:]
   queries, keys = _layer_rows(
       architecture, num_predictions, True)[-trained_layers]
-  # The lowest block's input is frozen: its projections pass no gradient on.
-  not_passed_on = _product(
+  # The lowest block's input is frozen: its projections pass no gradient on, but
+  # where a LayerNorm that is trained stands before them, as in a GPT.
+  not_passed_on = 0 if architecture.family == 'gpt' else _product(
       queries + 2 * keys, architecture.hidden_size,
       architecture.num_heads * architecture.head_size)
   backward = Flops(

@@ -1,8 +1,9 @@
 """What a Transformer looks like: all that shapes its weights, function or cost."""
 
 import dataclasses
-import math
 from typing import Any
+
+from official_ext.growth import pooled_length
 
 FAMILIES = ('bert', 'gpt')
 ACTIVATIONS = ('gelu_tanh', 'gelu_erf', 'relu')
@@ -178,10 +179,8 @@ class Architecture:
 
   def pooled_slots(self, num_predictions: int) -> int:
     """Query slots for the pooled, unmasked tokens of one sequence."""
-    return max(
-        0,
-        math.ceil((self.sequence_length - 1 - num_predictions)
-                  / self.query_pool_size))
+    return pooled_length.pooled_slots(
+        self.sequence_length, num_predictions, self.query_pool_size)
 
   def query_length(self, num_predictions: int) -> int:
     """Tokens a sequence after layer 0.
@@ -191,8 +190,8 @@ class Architecture:
 
     Returns:
       The whole sequence if queries are not pooled; otherwise [CLS], the pooled
-      slots and one row per prediction: 295 for 512 tokens, 76 predictions and
-      a pool of 2.
+      slots and one row per prediction: 296 for 512 tokens, 76 predictions and
+      a pool of 2, where the paper has 295.
     """
     if self.query_pool_size == 1:
       return self.sequence_length

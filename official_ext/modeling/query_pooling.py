@@ -12,12 +12,16 @@ token between two others does not waste a slot and all shapes are static:
     rank(s) = number of poolable tokens before s
     slot(s) = floor(rank(s) / pool_size)
 
-Rows of the short sequence: [CLS], the slots, one row per prediction.
+Rows of the short sequence: [CLS], the slots, one row per prediction. Where that
+are many, some slots are added, always empty, that make the rows whole tiles of a
+TPU; no row attends to them.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
+
+from official_ext.growth import pooled_length
 
 POOL_TYPES = ('mean', 'max')
 
@@ -57,7 +61,8 @@ def pool_queries(
     pool_type: 'mean' or 'max' over the tokens of a slot.
 
   Returns:
-    `PooledQueries` with `ceil((sequence - 1 - predictions) / pool_size)` slots.
+    `PooledQueries` with `ceil((sequence - 1 - predictions) / pool_size)` slots,
+    or up to 7 more: see `growth/pooled_length.py`.
   """
   batch, sequence = _size(embeddings, 0), _size(embeddings, 1)
   valid = tf.not_equal(input_mask, 0)  # [batch, sequence]
@@ -71,7 +76,7 @@ def pool_queries(
     is_masked = tf.reduce_any(
         tf.equal(positions[:, :, tf.newaxis], tf.range(sequence)), axis=1)
     is_single = is_masked | tf.equal(tf.range(sequence), 0)
-  num_slots = _at_least_zero(-(-(sequence - 1 - predictions) // pool_size))
+  num_slots = _num_slots(sequence, predictions, pool_size)
 
   poolable = valid & ~is_single
   rank = tf.cumsum(tf.cast(poolable, tf.int32), axis=1, exclusive=True)
@@ -120,5 +125,12 @@ def _size(tensor: tf.Tensor, axis: int) -> int | tf.Tensor:
   return tf.shape(tensor)[axis] if static is None else static
 
 
-def _at_least_zero(size: int | tf.Tensor) -> int | tf.Tensor:
-  return max(0, size) if isinstance(size, int) else tf.maximum(0, size)
+def _num_slots(sequence: int | tf.Tensor, predictions: int | tf.Tensor,
+               pool_size: int) -> int | tf.Tensor:
+  """`pooled_length.pooled_slots`, also of dynamic sizes."""
+  if isinstance(sequence, int) and isinstance(predictions, int):
+    return pooled_length.pooled_slots(sequence, predictions, pool_size)
+  needed = tf.maximum(0, -(-(sequence - 1 - predictions) // pool_size))
+  rows = 1 + needed + predictions
+  return needed + tf.where(
+      rows >= pooled_length.WHOLE_TILES_FROM, -rows % pooled_length.TILE_ROWS, 0)

@@ -132,7 +132,7 @@ def test_json_can_be_read_back():
       cost_plan.to_json(plan, cost_plan.full_model_plan(plan))))
   assert [stage['name'] for stage in values['stages']] == [
       'quarter', 'half', 'deep', 'full']
-  assert values['stages'][0]['query_length'] == 295
+  assert values['stages'][0]['query_length'] == 296
   assert values['totals']['steps'] == 1_000_000
   assert values['speedup']['walltime'] is None
   assert values['sequences_per_core'] == 2

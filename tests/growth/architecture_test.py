@@ -29,8 +29,9 @@ def test_untreated_undoes_every_treatment():
   assert BASE.replace(ffn_rank=9).untreated() == BASE
 
 
-def test_query_length_is_the_papers():
-  assert BASE.replace(query_pool_size=2).query_length(76) == 295
+def test_query_length_is_the_papers_in_whole_tiles():
+  # 1 + ceil(435 / 2) + 76 = 295, and one empty slot.
+  assert BASE.replace(query_pool_size=2).query_length(76) == 296
   assert BASE.query_length(76) == 512
 
 

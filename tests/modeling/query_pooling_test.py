@@ -69,6 +69,35 @@ def test_without_predictions_everything_but_cls_is_pooled():
   np.testing.assert_array_equal(got.mask[0], [1, 1, 1, 1])
 
 
+@pytest.mark.parametrize('is_static', [True, False])
+@pytest.mark.parametrize('sequence, predictions, slots, empty', [
+    (193, 30, 81, 0),   # 1 + 81 + 30 = 112 rows: less than the lanes
+    (225, 32, 103, 7),  # 1 + 96 + 32 = 129 rows: 7 more
+    (512, 76, 219, 1),  # 1 + 218 + 76 = 295 rows
+])
+def test_many_rows_are_whole_tiles(
+    sequence, predictions, slots, empty, is_static):
+  random = np.random.default_rng(0)
+  embeddings = random.normal(size=(1, sequence, 2))
+  mask = np.ones((1, sequence), np.int64)
+  positions = 1 + np.arange(predictions)[np.newaxis]
+  shapes = [(1, sequence, 2), (1, sequence), (1, predictions)]
+  pool = tf.function(
+      lambda *tensors: query_pooling.pool_queries(*tensors, 2),
+      input_signature=[
+          tf.TensorSpec(shape if is_static else [None, None, *shape[2:]], dtype)
+          for shape, dtype in zip(
+              shapes, (tf.float64, tf.int64, tf.int64), strict=True)])
+  got = pool(embeddings, mask, positions)
+  rows, row_mask, _ = _loop(embeddings[0], mask[0], positions[0], 2, 'mean')
+  used = 1 + slots - empty
+  np.testing.assert_allclose(got.queries[0, :used], rows[:used], atol=1e-14)
+  np.testing.assert_array_equal(got.queries[0, used:1 + slots], np.zeros((empty, 2)))
+  np.testing.assert_array_equal(got.queries[0, 1 + slots:], rows[used:])
+  np.testing.assert_array_equal(
+      got.mask[0], [*row_mask[:used], *[0] * empty, *row_mask[used:]])
+
+
 def test_padding_has_no_gradient_and_slot_members_share_theirs():
   embeddings = tf.Variable(tf.ones([1, 6, 1], tf.float64))
   with tf.GradientTape() as tape:
