@@ -1,9 +1,10 @@
 """Reads the cycles that the TPU compiler wrote into its optimised HLO.
 
 The compiler estimates the cycles of each fusion while it chooses its tiles, and
-leaves the number in the text. Nothing is said of copies between layouts that it
-does not fuse, of collectives, of transfers, and of its own generator's random
-bits: all these count nothing here.
+leaves the number in the text, as of copies between layouts. Nothing is said of
+what it fetches from memory beside other work (`copy-start`, `slice-start`), of
+collectives, of transfers, and of its own generator's random bits: all these
+count nothing here.
 """
 
 from collections.abc import Iterator
@@ -50,8 +51,9 @@ class OperationCycles:
 def operation_cycles(text: str) -> list[OperationCycles]:
   """The cycles of every instruction that a program runs.
 
-  A loop's body counts as often as the compiler knows it to run, or once; of a
-  conditional's branches the dearest counts.
+  A loop's body counts as often as the compiler says that it runs, or once, and
+  libtpu 0.0.51 says it of none: a training step has no loops. Of a conditional's
+  branches the dearest counts.
 
   Args:
     text: a scheduled, optimised HLO module.
