@@ -76,9 +76,10 @@ _GROWTHS = {
 }
 
 
-# Other rules in the stages of an experiment above, or its GPT: what differs is
-# also tested in methods_test.py.
-_SLOW = {'stack_bert', 'stack_interleave', 'stack_middle', 'bert2bert_from_small',
+# Other rules in the stages of an experiment above, or of its GPT: what differs is
+# also tested in methods_test.py. `small_run` trains from scratch, and
+# `compound_grow` stacks as `stack` does.
+_SLOW = {'scratch', 'stack', 'bert2bert', 'stack_bert', 'stack_interleave', 'stack_middle', 'bert2bert_from_small',
          'direct_copy', 'scratch_gpt', 'stack_gpt', 'mslt_gpt'}
 
 

@@ -26,7 +26,7 @@ from tests.training import tiny_run
 NUM_STEPS = 12
 SCHEDULE = GrowthSchedule((
     Stage('half', steps=4, depth=0.5, ffn_sharing=2, query_pool_size=2),
-    Stage('deep', steps=3, ffn_sharing=2, query_pool_size=2),
+    Stage('plain', steps=3, depth=0.5),
     Stage('full', steps=5)))
 
 
