@@ -50,6 +50,25 @@ def pytest_report_header() -> str:
   return f'seed: {_SEED} (OFFICIAL_EXT_TEST_SEED), PYTHONHASHSEED: {hash_seed}'
 
 
+# Half a minute and more: they begin before the others, so that no worker is left
+# with one of them when all else is done. `make test` keeps the order.
+_LONGEST_FIRST = (
+    'training/resume_test.py', 'experiments_test.py', 'training/methods_test.py',
+    'training/stage_changes_test.py', 'modeling/pretrainer_test.py',
+    'training/strategies_agree_test.py', 'export/serving_check_test.py',
+    'modeling/tracking_test.py', 'export/finetuned_saved_model_test.py',
+    'training/progressive_growth_test.py')
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  def rank(item):
+    path = item.path.as_posix()
+    return next((rank for rank, name in enumerate(_LONGEST_FIRST)
+                 if path.endswith(f'tests/{name}')), len(_LONGEST_FIRST))
+
+  items.sort(key=rank)
+
+
 @pytest.fixture(autouse=True)
 def seed() -> int:
   """Seeds every generator that a test could forget to seed; returns the seed."""

@@ -240,7 +240,8 @@ def test_command_continues_a_text(run, tmp_path):
   model_dir = pathlib.Path(run[1]).parents[1]
   finished = run_command(
       tmp_path, 'official_ext.export_model', f'--model_dir={model_dir}',
-      f'--output_dir={model_dir}/tried', '--try=The function returns')
+      f'--output_dir={model_dir}/tried', '--signatures=generate',
+      '--try=The function returns')
   assert finished.returncode == 0, finished.stderr
   lines = finished.stdout.splitlines()
   assert lines[0] == f'SavedModel: {model_dir}/tried/1'

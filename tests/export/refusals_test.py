@@ -114,7 +114,7 @@ def test_command_helps_at_once():
 def test_command_fills_a_mask(run, tmp_path):
   finished = run_command(
       tmp_path, 'official_ext.export_model', f'--model_dir={run}',
-      '--try=The function returns a [MASK].')
+      '--signatures=serving_default', '--try=The function returns a [MASK].')
   assert finished.returncode == 0, finished.stderr
   lines = finished.stdout.splitlines()
   assert lines[0] == f'SavedModel: {run}/saved_model/1'
