@@ -76,12 +76,13 @@ _GROWTHS = {
 }
 
 
-# Other rules in the stages of an experiment above, or of its GPT: what differs is
-# also tested in methods_test.py. `small_run` trains from scratch, and
-# export/serving_check_test.py trains what `stack` does.
+# Other rules in the stages of an experiment that stays, or of its GPT; what
+# differs is also tested in methods_test.py, which has net2net's rules too.
+# `small_run` trains from scratch, and export/serving_check_test.py what `stack`
+# does.
 _SLOW = {'scratch', 'stack', 'stack_bert', 'stack_interleave', 'stack_middle',
-         'bert2bert', 'bert2bert_from_small', 'direct_copy', 'scratch_gpt',
-         'stack_gpt', 'mslt_gpt'}
+         'bert2bert', 'bert2bert_from_small', 'net2net', 'direct_copy',
+         'scratch_gpt', 'stack_gpt', 'mslt_gpt'}
 
 
 @pytest.fixture(name='data', scope='module')
