@@ -32,7 +32,8 @@ quickstart: venv ## pre-train a small BERT by CompoundGrow, in minutes, on a CPU
 	@echo "The report of this run: $(RUN)/model/report.html"
 
 test: venv ## run the tests (not the slow ones)
-	@$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile --durations 20
+	@$(PY) -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder \
+	  --durations 20
 
 test-slow: venv ## run the tests marked slow
 	@$(PY) -m pytest -m slow

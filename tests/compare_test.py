@@ -12,6 +12,7 @@ from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import scratch
 from official_ext.schedules import Stage
 from official_ext.training.pretrain import pretrain
+from tests.forked_command import run_command
 from tests.training import tiny_run
 
 GROWN = GrowthSchedule((Stage('half', steps=16, depth=0.5),
@@ -71,7 +72,8 @@ def test_runs_that_differ_are_refused_in_lines(runs, tmp_path):
   other.mkdir()
   (other / 'schedule.json').write_text(json.dumps(schedule | {
       'batch_size': 8, 'num_predictions': 2}))
-  result = run_compare(runs / 'scratch', other, '--output_dir', tmp_path / 'out')
+  result = run_command(tmp_path, 'official_ext.compare', str(runs / 'scratch'),
+                       str(other), f'--output_dir={tmp_path}/out')
   assert result.returncode == 2
   assert result.stderr.splitlines() == [
       'error: 2 mistakes:',
@@ -80,8 +82,8 @@ def test_runs_that_differ_are_refused_in_lines(runs, tmp_path):
       '  num_predictions is 2 in other, but 3 in scratch (--force compares all '
       'the same)']
   assert not (tmp_path / 'out').exists()
-  result = run_compare(runs / 'scratch', other, '--output_dir', tmp_path / 'out',
-                       '--force')
+  result = run_command(tmp_path, 'official_ext.compare', str(runs / 'scratch'),
+                       str(other), f'--output_dir={tmp_path}/out', '--force')
   assert result.returncode == 0, result.stderr
   assert 'other over scratch: not known in FLOPs' in result.stdout
 
@@ -99,7 +101,8 @@ def test_help_comes_at_once():
 
 
 def test_what_is_no_run_is_said_in_one_line(tmp_path):
-  result = run_compare(tmp_path, tmp_path, '--output_dir', tmp_path / 'out')
+  result = run_command(tmp_path, 'official_ext.compare', str(tmp_path),
+                       str(tmp_path), f'--output_dir={tmp_path}/out')
   assert result.returncode == 2
   assert result.stderr.startswith(f'error: {tmp_path} holds no run')
   assert len(result.stderr.splitlines()) == 1

@@ -7,12 +7,11 @@ import time
 
 from tests.export import huggingface_test
 from tests.export import numpy_huggingface
+from tests.forked_command import run_command
 
 
-def _command(*arguments):
-  return subprocess.run(
-      [sys.executable, '-m', 'official_ext.convert', *arguments],
-      capture_output=True, text=True, check=False)
+def _command(tmp_path, *arguments):
+  return run_command(tmp_path, 'official_ext.convert', *arguments)
 
 
 def test_help_comes_at_once_without_tensorflow():
@@ -35,7 +34,7 @@ def test_it_converts_and_says_what(tmp_path):
   source = huggingface_test.write(
       tmp_path / 'there',
       numpy_huggingface.random_tensors(next_sentence=False, pooler=False))
-  done = _command('--from=huggingface', '--to=model_garden',
+  done = _command(tmp_path, '--from=huggingface', '--to=model_garden',
                   f'--input={source}', f'--output_dir={tmp_path}/here')
   assert done.returncode == 0, done.stderr
   assert done.stdout.splitlines() == [
@@ -49,13 +48,13 @@ def test_it_converts_and_says_what(tmp_path):
 
 
 def test_mistakes_are_one_line(tmp_path):
-  done = _command('--from=huggingface', '--to=huggingface', '--input=x',
-                  '--output_dir=y')
+  done = _command(tmp_path, '--from=huggingface', '--to=huggingface',
+                  '--input=x', '--output_dir=y')
   assert done.returncode == 2
   assert done.stderr == (
       'error: --from and --to are both huggingface; give one of each of '
       'huggingface and model_garden.\n')
-  done = _command('--from=model_garden', '--to=huggingface',
+  done = _command(tmp_path, '--from=model_garden', '--to=huggingface',
                   f'--input={tmp_path}', f'--output_dir={tmp_path}/new')
   assert done.returncode == 2
   assert done.stderr.startswith(f'error: {tmp_path} has no checkpoint; give')

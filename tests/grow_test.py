@@ -18,6 +18,7 @@ from official_ext.growth import WIDTH_RULES
 from official_ext.mistakes import ConfigurationError
 from official_ext.modeling import checkpoint_weights
 from tests.export import tiny_run
+from tests.forked_command import run_command
 from tests.growth import numpy_bert
 
 SOURCE = tiny_run.TARGET
@@ -233,12 +234,6 @@ def test_no_target_is_named_with_what_there_is():
     configuration.load_architecture([])
 
 
-def _command(*arguments):
-  return subprocess.run(
-      [sys.executable, '-m', 'official_ext.grow', *arguments],
-      capture_output=True, text=True, check=False)
-
-
 def test_help_comes_at_once_without_tensorflow():
   start = time.monotonic()
   done = subprocess.run(
@@ -267,9 +262,10 @@ def test_a_run_grows(run, tmp_path):
   files = _gin(tmp_path, 'model.num_layers = 4\nmodel.hidden_size = 32\n'
                'model.num_heads = 4\nmodel.inner_size = 64\n')
   (tmp_path / 'text.txt').write_text('\n'.join(LINES) + '\n')
-  done = _command(f'--source={run}', f'--target_gin_file={files[0]}',
-                  '--width=aki', f'--output_dir={tmp_path}/grown',
-                  f'--text_file={tmp_path}/text.txt')
+  done = run_command(
+      tmp_path, 'official_ext.grow', f'--source={run}',
+      f'--target_gin_file={files[0]}', '--width=aki',
+      f'--output_dir={tmp_path}/grown', f'--text_file={tmp_path}/text.txt')
   assert done.returncode == 0, done.stderr
   assert 'measured on 4 rows, 4 predictions:' in done.stdout
   assert done.stdout.endswith(f'written: {tmp_path}/grown\n')
@@ -285,8 +281,9 @@ def test_a_run_grows(run, tmp_path):
 def test_shrinking_is_refused_with_both_sides(run, tmp_path):
   files = _gin(tmp_path, 'model.num_layers = 1\nmodel.hidden_size = 16\n'
                'model.num_heads = 4\nmodel.inner_size = 32\n')
-  done = _command(f'--source={run}', f'--target_gin_file={files[0]}',
-                  f'--output_dir={tmp_path}/grown')
+  done = run_command(
+      tmp_path, 'official_ext.grow', f'--source={run}',
+      f'--target_gin_file={files[0]}', f'--output_dir={tmp_path}/grown')
   assert done.returncode == 2
   lines = done.stderr.splitlines()
   assert 'error: 2 mistakes:' in lines

@@ -50,15 +50,22 @@ def _exported(tmp_path_factory):
   return found
 
 
-def _signature(exported, name, signature='serving_default'):
-  model = tf.saved_model.load(exported[name][1])
-  return model, model.signatures[signature]
+@pytest.fixture(name='signatures', scope='module')
+def _signatures(exported):
+  """Signatures of a task's SavedModel, which is loaded once."""
+  loaded = {}
+
+  def signatures(name):
+    if name not in loaded:
+      loaded[name] = tf.saved_model.load(exported[name][1])
+    return loaded[name].signatures
+
+  return signatures
 
 
-def test_pairs_are_classified_as_in_keras(exported):
-  _, signature = _signature(exported, 'pairs')
-  outputs = signature(text=tf.constant(TEXTS),
-                      second_text=tf.constant(SECOND_TEXTS))
+def test_pairs_are_classified_as_in_keras(exported, signatures):
+  outputs = signatures('pairs')['serving_default'](
+      text=tf.constant(TEXTS), second_text=tf.constant(SECOND_TEXTS))
   expected = in_process.in_process_answers(
       load_served_model(exported['pairs'][0]),
       [dict(text=text, second_text=second)
@@ -88,7 +95,7 @@ def test_padding_to_buckets_changes_nothing(exported, tmp_path):
     np.testing.assert_allclose(each, expected, atol=1e-5)
 
 
-def test_ids_alone_need_no_ops_of_tf_text(exported, tmp_path):
+def test_ids_alone_need_no_ops_of_tf_text(exported, signatures, tmp_path):
   path, _ = exported['score']
   version = export_saved_model(path, str(tmp_path), signatures=['token_ids'])
   script = (
@@ -100,12 +107,12 @@ def test_ids_alone_need_no_ops_of_tf_text(exported, tmp_path):
       'assert "tensorflow_text" not in sys.modules')
   finished = subprocess.run([sys.executable, '-P', '-c', script], check=True,
                             capture_output=True, text=True)
-  _, signature = _signature(exported, 'score')
+  signature = signatures('score')['serving_default']
   assert float(finished.stdout) == pytest.approx(
       float(signature(text=tf.constant(['the function']))['score'][0]), abs=1e-5)
 
 
-def test_answers_are_squad_lib_s(exported, tmp_path):
+def test_answers_are_squad_lib_s(exported, signatures, tmp_path):
   """Windows, candidates and texts, by Model Garden's own evaluation."""
   path, _ = exported['answers']
   task = tiny_finetuned.TASKS['answers']
@@ -129,7 +136,7 @@ def test_answers_are_squad_lib_s(exported, tmp_path):
       n_best_size=task.n_best_size, max_answer_length=task.max_answer_length,
       lower_case=True, has_unanswerable=True)
 
-  _, signature = _signature(exported, 'answers')
+  signature = signatures('answers')['serving_default']
   outputs = {name: value.numpy() for name, value in signature(
       question=tf.constant(QUESTIONS), context=tf.constant(CONTEXTS)).items()}
   answered = answers.above(task.null_score_threshold)
@@ -165,11 +172,11 @@ def _padded_logits(model, packed: PackedExamples, length):
 
 
 def test_a_short_question_has_the_same_answer_alone_and_beside_long_ones(
-    exported):
+    signatures):
   """Alone its window has fewer tokens than there are candidates."""
   question, context = 'of', 'a list'
   assert 3 + 1 + 2 < tiny_finetuned.TASKS['answers'].n_best_size
-  _, signature = _signature(exported, 'answers')
+  signature = signatures('answers')['serving_default']
   alone = signature(question=tf.constant([question]),
                     context=tf.constant([context]))
   beside = signature(question=tf.constant([question, QUESTIONS[1]]),
@@ -181,8 +188,8 @@ def test_a_short_question_has_the_same_answer_alone_and_beside_long_ones(
       assert value[0] == beside[name][0], name
 
 
-def test_contexts_of_nothing_and_of_too_much(exported):
-  _, signature = _signature(exported, 'answers')
+def test_contexts_of_nothing_and_of_too_much(signatures):
+  signature = signatures('answers')['serving_default']
   outputs = signature(
       question=tf.constant(['a', 'a', 'a']),
       context=tf.constant(['', b'\xff\x00 \xe4', 'of the list ' * 200]))
@@ -198,21 +205,21 @@ def test_contexts_of_nothing_and_of_too_much(exported):
 @pytest.mark.parametrize('name', [
     pytest.param('pairs', marks=pytest.mark.slow),
     pytest.param('score', marks=pytest.mark.slow), 'answers'])
-def test_examples_of_the_readme_run_as_written(exported, name):
+def test_examples_of_the_readme_run_as_written(exported, signatures, name):
   version = exported[name][1]
   with open(os.path.join(version, 'README.md'), encoding='utf-8') as file:
     readme = file.read()
-  signatures = tf.saved_model.load(version).signatures
-  assert re.findall('\n## (.*)\n', readme) == [*signatures, 'Ops']
+  own = signatures(name)
+  assert re.findall('\n## (.*)\n', readme) == [*own, 'Ops']
   for code in re.findall('```python\n(.*?)```', readme, re.DOTALL):
     exec(code.replace("load('.')", f'load({version!r})'), {})  # pylint: disable=exec-used
   for body in re.findall("-d '(.*)'\n", readme):
     request = json.loads(body.replace("'\\''", "'"))
-    signature = signatures[request['signature_name']]
+    signature = own[request['signature_name']]
     specs = signature.structured_input_signature[1]
     assert request['inputs'].keys() == specs.keys()
   listed = set(re.findall(r'\w+', readme.split('## Ops')[1]))
-  ran = {op.type for signature in signatures.values()
+  ran = {op.type for signature in own.values()
          for op in signature.graph.get_operations()}
   # What signatures call is named by what it calls.
   assert ran - {'PartitionedCall', 'StatefulPartitionedCall'} <= listed
@@ -221,20 +228,20 @@ def test_examples_of_the_readme_run_as_written(exported, name):
   assert not any(op.startswith('Fast') for op in listed)
 
 
-def test_warm_up_requests_run(exported):
+def test_warm_up_requests_run(exported, signatures):
   _, version = exported['answers']
-  signatures = tf.saved_model.load(version).signatures
+  own = signatures('answers')
   called = []
   for record in tf.data.TFRecordDataset(os.path.join(
       version, 'assets.extra', 'tf_serving_warmup_requests')):
     request = prediction_log_pb2.PredictionLog.FromString(
         record.numpy()).predict_log.request
     signature = request.model_spec.signature_name
-    signatures[signature](**{
+    own[signature](**{
         name: tf.constant(tf.make_ndarray(value))
         for name, value in request.inputs.items()})
     called.append(signature)
-  assert set(called) == set(signatures)
+  assert set(called) == set(own)
 
 
 def test_assets_and_versions(exported):

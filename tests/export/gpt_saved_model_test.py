@@ -14,6 +14,7 @@ from official_ext.data.tokenizer import build_tokenizer
 from official_ext.export.saved_model import export_saved_model
 from official_ext.modeling import weights
 from tests.export import gpt_run
+from tests.forked_command import run_command
 from tests.growth import numpy_gpt
 
 PIECES = gpt_run.PIECES
@@ -81,25 +82,28 @@ def run(tmp_path_factory):
   return weights.read_weights(model), export_saved_model(str(path))
 
 
-@pytest.fixture(scope='module')
-def ask(run, tmp_path_factory):
+def _ask(version_dir, calls, path):
   """Asks one other process many things at once."""
-  def ask_process(calls):
-    path = tmp_path_factory.mktemp('calls')
-    calls_file, answers_file = path / 'calls.json', path / 'answers.json'
-    calls_file.write_text(json.dumps(calls))
-    subprocess.run(
-        [sys.executable, str(pathlib.Path(__file__).with_name('gpt_serve.py')),
-         run[1], calls_file, answers_file],
-        # Nothing of the project can be imported from there.
-        check=True, cwd=path, env={k: v for k, v in os.environ.items()
-                                   if k != 'PYTHONPATH'})
-    return json.loads(answers_file.read_text())
-  return ask_process
+  calls_file, answers_file = path / 'calls.json', path / 'answers.json'
+  calls_file.write_text(json.dumps(calls))
+  subprocess.run(
+      [sys.executable, str(pathlib.Path(__file__).with_name('gpt_serve.py')),
+       version_dir, calls_file, answers_file],
+      # Nothing of the project can be imported from there.
+      check=True, cwd=path, env={k: v for k, v in os.environ.items()
+                                 if k != 'PYTHONPATH'})
+  return json.loads(answers_file.read_text())
 
 
 @pytest.fixture(scope='module')
-def answers(ask):
+def stop(run):
+  """A token that does come, in every row that has it; others go on."""
+  ids, _, _ = _greedy(run[0], TEXTS[0], 6)
+  return next(index for index in ids if index != ids[0])
+
+
+@pytest.fixture(scope='module')
+def answers(run, stop, tmp_path_factory):
   ids = [[2, 5, 6, 7, 0, 0], [2, 8, 9, 10, 11, 12], [2, 0, 0, 0, 0, 0]]
   drawn = dict(text=TEXTS[:1] * 400, max_new_tokens=1, temperature=0.7,
                top_k=0, top_p=1.0, stop_token='')
@@ -111,11 +115,14 @@ def answers(ask):
       'greedy': ['generate', {'text': TEXTS, **GREEDY}],
       'longest': ['generate', {'text': TEXTS, **GREEDY,
                                'max_new_tokens': 1000}],
+      'stopped': ['generate', {'text': TEXTS, **GREEDY,
+                               'stop_token': PIECES[stop]}],
       'drawn': ['generate', drawn],
       'top 2': ['generate', {**drawn, 'top_k': 2}],
       'top half': ['generate', {**drawn, 'top_p': 0.5}],
   }
-  return dict(zip(calls, ask(list(calls.values()))))
+  return dict(zip(calls, _ask(
+      run[1], list(calls.values()), tmp_path_factory.mktemp('calls'))))
 
 
 def test_logits_of_ids_are_numpy_s(answers, run):
@@ -153,12 +160,8 @@ def test_the_likeliest_text_is_numpy_s(answers, run, name, max_new_tokens):
   assert served['num_tokens_left_out'][3] == 40 + 1 - (LENGTH - max_new_tokens)
 
 
-def test_a_stop_token_ends_the_text(ask, run):
-  ids, _, _ = _greedy(run[0], TEXTS[0], 6)
-  # One that does come, in every row that has it; others go on.
-  stop = next(index for index in ids if index != ids[0])
-  (served,) = ask([['generate', {'text': TEXTS, **GREEDY,
-                                 'stop_token': PIECES[stop]}]])
+def test_a_stop_token_ends_the_text(answers, run, stop):
+  served = answers['stopped']
   for row, text in enumerate(TEXTS):
     expected, is_finished, total = _greedy(run[0], text, 6, stop)
     assert served['continuation'][row] == _joined(expected)
@@ -233,13 +236,12 @@ def test_refusals(tmp_path, options, message):
   assert str(error.value) == message
 
 
-def test_command_continues_a_text(run):
+def test_command_continues_a_text(run, tmp_path):
   model_dir = pathlib.Path(run[1]).parents[1]
-  finished = subprocess.run(
-      [sys.executable, '-m', 'official_ext.export_model',
-       f'--model_dir={model_dir}', f'--output_dir={model_dir}/tried',
-       '--try=The function returns'],
-      capture_output=True, text=True, check=False)
+  finished = run_command(
+      tmp_path, 'official_ext.export_model', f'--model_dir={model_dir}',
+      f'--output_dir={model_dir}/tried', '--signatures=generate',
+      '--try=The function returns')
   assert finished.returncode == 0, finished.stderr
   lines = finished.stdout.splitlines()
   assert lines[0] == f'SavedModel: {model_dir}/tried/1'

@@ -12,6 +12,7 @@ import tensorflow as tf
 from official_ext.export.run_model import load_run_model
 from official_ext.export.saved_model import export_saved_model
 from tests.export import tiny_run
+from tests.forked_command import run_command
 
 
 @pytest.fixture(scope='module')
@@ -95,15 +96,11 @@ def test_unfinished_run_is_refused_unless_wanted(tmp_path):
       trained.comparison_logits(features), 1e-6)
 
 
-def _command(*arguments):
-  return subprocess.run(
-      [sys.executable, '-m', 'official_ext.export_model', *arguments],
-      capture_output=True, text=True, check=False)
-
-
 def test_command_helps_at_once():
   start = time.monotonic()
-  finished = _command('--help')
+  finished = subprocess.run(
+      [sys.executable, '-m', 'official_ext.export_model', '--help'],
+      capture_output=True, text=True, check=False)
   assert finished.returncode == 0
   assert '--allow_unfinished' in finished.stdout.replace('[no]', '')
   # One second on an idle machine; the suite keeps both cores busy.
@@ -114,8 +111,10 @@ def test_command_helps_at_once():
   assert imported.returncode == 0
 
 
-def test_command_fills_a_mask(run):
-  finished = _command(f'--model_dir={run}', '--try=The function returns a [MASK].')
+def test_command_fills_a_mask(run, tmp_path):
+  finished = run_command(
+      tmp_path, 'official_ext.export_model', f'--model_dir={run}',
+      '--signatures=serving_default', '--try=The function returns a [MASK].')
   assert finished.returncode == 0, finished.stderr
   lines = finished.stdout.splitlines()
   assert lines[0] == f'SavedModel: {run}/saved_model/1'
@@ -124,9 +123,12 @@ def test_command_fills_a_mask(run):
 
 
 def test_command_s_error_is_one_line(tmp_path):
-  finished = _command(f'--model_dir={tmp_path}')
+  finished = run_command(
+      tmp_path, 'official_ext.export_model', f'--model_dir={tmp_path}')
   assert finished.returncode == 2
   (line,) = finished.stderr.splitlines()
   assert line.startswith(f'error: {tmp_path} is neither a run of `train` ')
-  finished = _command('--model_dir=x', '--signatures=embed', '--try=[MASK]')
+  finished = run_command(
+      tmp_path, 'official_ext.export_model', '--model_dir=x',
+      '--signatures=embed', '--try=[MASK]')
   assert 'add it to --signatures' in finished.stderr

@@ -51,8 +51,8 @@ def test_loss_and_accuracy_are_global_means():
 
 # The step is the BERT's, which does the same with each optimizer.
 @pytest.mark.parametrize('architecture, make', [
-    (tiny_gpt.SHARED, tiny_bert.adamw),
-    pytest.param(tiny_gpt.PLAIN, lambda: tf_keras.optimizers.Adam(1e-2),
+    (tiny_gpt.SHALLOW_SHARED, tiny_bert.adamw),
+    pytest.param(tiny_gpt.SHALLOW, lambda: tf_keras.optimizers.Adam(1e-2),
                  marks=pytest.mark.slow)])
 def test_two_replicas_equal_one_device(architecture, make, mirrored):
   batch = tiny_gpt.features(**UNEVEN)
@@ -77,7 +77,8 @@ def test_gradients_are_clipped_by_their_global_norm():
   start = None
   moved = {}
   for norm in (0, 0.05):
-    model = _pretrainer(gradient_clip_norm=norm, **tiny_gpt.NO_DROPOUT)
+    model = _pretrainer(
+        tiny_gpt.SHALLOW, gradient_clip_norm=norm, **tiny_gpt.NO_DROPOUT)
     model.compile(optimizer=tf_keras.optimizers.SGD(1.0))
     start = start or weights.read_weights(model)
     weights.write_weights(model, start)
@@ -158,7 +159,7 @@ def test_negative_clip_norm_is_refused():
 def test_replacing_the_architecture_releases_the_old_one(on_two, mirrored):
   strategy = mirrored if on_two else tf.distribute.get_strategy()
   with strategy.scope():
-    model = _pretrainer(tiny_gpt.SHARED)
+    model = _pretrainer(tiny_gpt.SHALLOW_SHARED)
     optimizer = tiny_bert.adamw()
     model.compile(optimizer=optimizer)
   batch = tiny_gpt.features()
@@ -167,7 +168,7 @@ def test_replacing_the_architecture_releases_the_old_one(on_two, mirrored):
   old = [weakref.ref(variable) for variable in model.trainable_variables]
   old += [weakref.ref(model.decoder)]
   names = model.metrics_names
-  target = tiny_gpt.PLAIN.replace(num_layers=3)
+  target = tiny_gpt.PLAIN
   with strategy.scope():
     model.replace_architecture(target)
     assert model.optimizer is optimizer
@@ -216,9 +217,9 @@ def test_resumed_training_is_bit_identical(on_two, tmp_path, mirrored):
   strategy = mirrored if on_two else tf.distribute.get_strategy()
   # A model that grew, and one that is built as large: same order of variables,
   # same sums, same bits.
-  model = _resumable(strategy, tiny_gpt.SHARED)
+  model = _resumable(strategy, tiny_gpt.SHALLOW_SHARED)
   with strategy.scope():
-    model.replace_architecture(tiny_gpt.PLAIN)
+    model.replace_architecture(tiny_gpt.SHALLOW)
     model.optimizer = tiny_bert.adamw()
   _train(model, 0, 2)
   path = tf.train.Checkpoint(
@@ -229,7 +230,7 @@ def test_resumed_training_is_bit_identical(on_two, tmp_path, mirrored):
   # Another process would have drawn other numbers by now.
   tf.random.uniform([7])
   np.random.random(5)
-  resumed = _resumable(strategy, tiny_gpt.PLAIN)
+  resumed = _resumable(strategy, tiny_gpt.SHALLOW)
   tf.train.Checkpoint(
       model=resumed, optimizer=resumed.optimizer,
       **resumed.checkpoint_items).restore(

@@ -13,8 +13,6 @@ from official_ext.modeling import weights
 from official_ext.training import exact_continuation
 from tests.modeling import tiny_gpt
 
-SMALL = tiny_gpt.PLAIN
-WIDE = SMALL.replace(hidden_size=16, num_heads=4, inner_size=32)
 STEPS = 50
 
 
@@ -45,30 +43,33 @@ def _largest_relative_difference(got, expected):
 
 
 @pytest.mark.usefixtures('float64')
-# An epsilon of the size of the gradients shows whether it is scaled.
-@pytest.mark.parametrize('epsilon, is_scaled', [
-    (1e-6, True), (1e-2, True), (1e-6, False)])
-def test_a_widened_gpt_follows_the_small_one(epsilon, is_scaled):
-  small = _model(SMALL)
+# An epsilon of the size of the gradients shows whether it is scaled. A block
+# widens like any other: two of them where everything is exact, once.
+@pytest.mark.parametrize('epsilon, is_scaled, num_layers', [
+    (1e-6, True, 2), (1e-2, True, 1), (1e-6, False, 1)])
+def test_a_widened_gpt_follows_the_small_one(epsilon, is_scaled, num_layers):
+  source = tiny_gpt.PLAIN.replace(num_layers=num_layers)
+  target = source.replace(hidden_size=16, num_heads=4, inner_size=32)
+  small = _model(source)
   small.compile(optimizer=_optimizer(epsilon))
   _fit(small, 0, 3)
   start = weights.read_weights(small)
-  wide = _model(WIDE)
+  wide = _model(target)
   weights.write_weights(
-      wide, growth.grow(start, SMALL, WIDE, noise_scale=0))
+      wide, growth.grow(start, source, target, noise_scale=0))
   wide.compile(optimizer=_optimizer(epsilon))
   weights.write_moments(wide.optimizer, wide, *growth.grow_moments(
-      *weights.read_moments(small.optimizer, small), SMALL, WIDE))
+      *weights.read_moments(small.optimizer, small), source, target))
   wide.optimizer.iterations.assign(small.optimizer.iterations)
   if is_scaled:
     wide.optimizer.set_scales(wide, exact_continuation.continuation_scales(
-        growth.weight_specs(WIDE), growth.maps_between(SMALL, WIDE)))
+        growth.weight_specs(target), growth.maps_between(source, target)))
 
   small_loss, wide_loss = (_fit(model, 3, STEPS) for model in (small, wide))
   end = weights.read_weights(small)
   difference = _largest_relative_difference(
       weights.read_weights(wide),
-      growth.grow(end, SMALL, WIDE, noise_scale=0))
+      growth.grow(end, source, target, noise_scale=0))
   assert int(wide.optimizer.iterations) == 3 + STEPS
   assert (difference < 1e-9) == is_scaled, difference
   # Losses are computed in float32.

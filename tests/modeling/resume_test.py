@@ -26,7 +26,7 @@ def _train(model, start, stop):
 @pytest.mark.parametrize('kind', ['one device', 'xla', 'mirrored'])
 def test_resumed_training_is_bit_identical(kind, tmp_path, mirrored):
   strategy = (mirrored if kind == 'mirrored' else tf.distribute.get_strategy())
-  architecture = tiny_bert.TREATED.replace(num_layers=1)
+  architecture = tiny_bert.SHALLOW_TREATED
   model = _build(strategy, architecture, kind == 'xla')
   _train(model, 0, 3)
   path = tf.train.Checkpoint(model=model, optimizer=model.optimizer).save(

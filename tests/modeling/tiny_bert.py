@@ -10,6 +10,9 @@ PLAIN = Architecture(
     num_layers=2, hidden_size=8, num_heads=2, inner_size=16, vocab_size=50,
     max_positions=16)
 TREATED = PLAIN.replace(ffn_sharing=4, query_pool_size=2)
+# For what does not depend on the depth: tracing is most of a test's time.
+SHALLOW = PLAIN.replace(num_layers=1)
+SHALLOW_TREATED = TREATED.replace(num_layers=1)
 NO_DROPOUT = dict(output_dropout=0.0, attention_dropout=0.0)
 PREDICTIONS = 4
 

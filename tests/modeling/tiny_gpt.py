@@ -11,6 +11,9 @@ PLAIN = Architecture(
     family='gpt', num_layers=2, hidden_size=8, num_heads=2, inner_size=16,
     vocab_size=50, max_positions=16)
 SHARED = PLAIN.replace(ffn_sharing=4)
+# For what does not depend on the depth: tracing is most of a test's time.
+SHALLOW = PLAIN.replace(num_layers=1)
+SHALLOW_SHARED = SHARED.replace(num_layers=1)
 # Far from uniform predictions, so that differences would show.
 VIVID = dict(initializer_stddev=0.3)
 NO_DROPOUT = dict(output_dropout=0.0, attention_dropout=0.0)

@@ -14,8 +14,9 @@ from official_ext.modeling import weights
 from official_ext.training import exact_continuation
 from tests.modeling import tiny_bert
 
-_SMALL = tiny_bert.PLAIN
-_LARGE = _SMALL.replace(hidden_size=16, num_heads=4, inner_size=32)
+# A block widens like any other: two of them where everything is exact, once.
+_SMALL = tiny_bert.SHALLOW
+_WIDER = dict(hidden_size=16, num_heads=4, inner_size=32)
 _LEARNING_RATE = 1e-2
 
 
@@ -73,29 +74,33 @@ def _trainer(model):
 
 def _grown(small, epsilon=1e-6):
   """The large model with everything that the small one has."""
-  large = _pretrainer(_LARGE, _optimizer(epsilon))
+  source = small.architecture
+  target = source.replace(**_WIDER)
+  large = _pretrainer(target, _optimizer(epsilon))
   weights.write_weights(large, growth.grow(
-      weights.read_weights(small), _SMALL, _LARGE, noise_scale=0.0))
+      weights.read_weights(small), source, target, noise_scale=0.0))
   weights.write_moments(large.optimizer, large, *growth.grow_moments(
-      *weights.read_moments(small.optimizer, small), _SMALL, _LARGE))
+      *weights.read_moments(small.optimizer, small), source, target))
   large.optimizer.iterations.assign(small.optimizer.iterations)
   return large
 
 
-def _scales():
+def _scales(source=_SMALL):
+  target = source.replace(**_WIDER)
   return exact_continuation.continuation_scales(
-      growth.weight_specs(_LARGE), growth.maps_between(_SMALL, _LARGE))
+      growth.weight_specs(target), growth.maps_between(source, target))
 
 
 # An epsilon of the size of the gradients shows whether it is scaled.
 @pytest.mark.usefixtures('float64_losses')
-@pytest.mark.parametrize('epsilon', [1e-6, 1e-2])
-def test_grown_model_follows_the_small_one_for_fifty_steps(epsilon):
-  small = _pretrainer(_SMALL, _optimizer(epsilon))
+@pytest.mark.parametrize('epsilon, num_layers', [(1e-6, 2), (1e-2, 1)])
+def test_grown_model_follows_the_small_one_for_fifty_steps(epsilon, num_layers):
+  source = _SMALL.replace(num_layers=num_layers)
+  small = _pretrainer(source, _optimizer(epsilon))
   train_small = _trainer(small)
   train_small(range(10))
   large = _grown(small, epsilon)
-  large.optimizer.set_scales(large, _scales())
+  large.optimizer.set_scales(large, _scales(source))
   expected, got = train_small(range(10, 60)), _trainer(large)(range(10, 60))
   np.testing.assert_allclose(got, expected, rtol=1e-9)
   assert expected.std() > 1e-2  # It does train.
@@ -169,7 +174,7 @@ def test_scales_hold_on_two_replicas_and_in_checkpoints(mirrored, tmp_path):
   large.fit(data, verbose=0)
   expected = small(batch)['mlm_logits']
   np.testing.assert_allclose(large(batch)['mlm_logits'], expected, atol=1e-4)
-  resumed = _pretrainer(_LARGE, _optimizer(1e-2))
+  resumed = _pretrainer(_SMALL.replace(**_WIDER), _optimizer(1e-2))
   resumed.run_eagerly = True
   tf.train.Checkpoint(model=resumed, optimizer=resumed.optimizer).restore(
       path).assert_existing_objects_matched()

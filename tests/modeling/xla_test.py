@@ -9,10 +9,10 @@ from official_ext.modeling import weights
 from tests.modeling import tiny_bert
 
 _STAGES = {
-    'quarter depth': tiny_bert.TREATED.replace(num_layers=1),
-    'half depth': tiny_bert.TREATED,
-    'full depth': tiny_bert.TREATED.replace(num_layers=4),
-    'plain': tiny_bert.PLAIN.replace(num_layers=4),
+    # The block whose queries are pooled is the last one too.
+    'one treated block': tiny_bert.SHALLOW_TREATED,
+    'treated': tiny_bert.TREATED,
+    'plain': tiny_bert.PLAIN,
 }
 
 
@@ -41,7 +41,7 @@ def test_a_training_step_compiles_to_the_same_numbers(stage):
 
 def test_max_pooling_and_dropout_compile():
   model = modeling.GrowingBertPretrainer(
-      tiny_bert.TREATED.replace(num_layers=1), query_pool_type='max')
+      tiny_bert.SHALLOW_TREATED, query_pool_type='max')
   model.compile(optimizer=tiny_bert.adamw(), jit_compile=True)
   logs = model.fit(
       tf.data.Dataset.from_tensors(tiny_bert.features()), verbose=0).history

@@ -23,8 +23,8 @@ from tests.training import tiny_run
 
 SCHEDULE = GrowthSchedule((
     Stage('half', steps=4, depth=0.5, ffn_sharing=2, query_pool_size=2),
-    Stage('deep', steps=3, ffn_sharing=2, query_pool_size=2),
     Stage('full', steps=5)))
+NUM_STEPS = 9
 
 
 def _end_at(owner, name: str, step: int, step_of, end, after=False) -> None:
@@ -68,7 +68,7 @@ def _end_when(moment: str, step: int, signals: StopSignals) -> None:
 def run(tmp_path: str, run_name: str, moment: str, step: int) -> None:
   """As the command does it, with its exit code."""
   config = tiny_run.config(
-      tmp_path, num_steps=12, schedule=SCHEDULE,
+      tmp_path, num_steps=NUM_STEPS, schedule=SCHEDULE,
       architecture=tiny_run.ARCHITECTURE.replace(num_layers=2),
       model_dir=os.path.join(tmp_path, run_name),
       log_interval_steps=2, checkpoint_interval_steps=2, eval_interval_steps=3,

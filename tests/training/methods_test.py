@@ -136,16 +136,44 @@ def fit(loader, target, schedule, path, *, strategy=None, resume=False):
   return weights_lib.read_weights(model)
 
 
+@pytest.fixture(scope='module')
+def run_of(tmp_path_factory, loaders):
+  """What `fit` needs for a case, and the weights after it; run once a case."""
+  runs = {}
+
+  def run(case):
+    if case not in runs:
+      target, schedule = CASES[case]
+      arguments = (loaders[target.family], target, schedule,
+                   tmp_path_factory.mktemp('run') / 'state')
+      runs[case] = arguments, fit(*arguments)
+    return runs[case]
+
+  return run
+
+
 @pytest.mark.parametrize('case', CASES)
-def test_a_method_resumes_and_agrees_over_replicas(
-    tmp_path, loaders, mirrored, case):
-  target, schedule = CASES[case]
-  run = [loaders[target.family], target, schedule, tmp_path / 'state']
-  weights = fit(*run)
-  resumed = fit(*run, resume=True)
-  replicas = fit(*run, strategy=mirrored)
+def test_a_method_resumes_bit_identical(run_of, case):
+  arguments, weights = run_of(case)
+  resumed = fit(*arguments, resume=True)
   for name, array in weights.items():
     np.testing.assert_array_equal(resumed[name], array, err_msg=name)
+
+
+# A rule computes arrays on the host, whatever they are written to afterwards. So
+# a rule of each table, on both families, shows what replicas make of the others;
+# LayerNorms that are weighted and trained parts are more than other arrays.
+# Sub-models are drawn over replicas in modeling/trained_part_test.py too.
+_SOON = {'bert-aki+top', 'bert-weighted_norm', 'bert-mslt', 'gpt-aki+top'}
+
+
+@pytest.mark.parametrize('case', [
+    pytest.param(case, marks=[pytest.mark.slow] * (case not in _SOON))
+    for case in CASES])
+def test_a_method_agrees_over_replicas(run_of, mirrored, case):
+  arguments, weights = run_of(case)
+  replicas = fit(*arguments, strategy=mirrored)
+  for name, array in weights.items():
     # Adam divides by the root of tiny second moments: differences grow.
     np.testing.assert_allclose(
         replicas[name], array, rtol=0, atol=1e-3, err_msg=name)

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from official_ext.schedules import GrowthSchedule
+from official_ext.schedules import scratch
 from official_ext.schedules import Stage
 from official_ext.training.checkpoints import RunCheckpoints
 from official_ext.training.pretrain import pretrain
@@ -18,6 +19,9 @@ from tests.training import tiny_run
 SCHEDULE = GrowthSchedule((
     Stage('half', steps=3, depth=0.5, ffn_sharing=2, query_pool_size=2),
     Stage('full', steps=5)))
+# Where no growth is needed.
+ONE_STAGE = dict(
+    schedule=scratch(), architecture=tiny_run.ARCHITECTURE.replace(num_layers=1))
 
 
 def small_config(path, **changes):
@@ -150,7 +154,7 @@ def test_another_schedule_in_the_directory_is_refused(copied):
 def test_non_finite_loss_stops_at_a_named_step(tmp_path):
   # One update at this rate overflows float32, so step 2 is the first to see it.
   config = small_config(tmp_path, peak_learning_rate=1e38,
-                        gradient_clip_norm=0.0)
+                        gradient_clip_norm=0.0, **ONE_STAGE)
   with pytest.raises(NonFiniteLossError) as error:
     train(config)
   assert 'the loss is not finite since step 2;' in str(error.value)
@@ -167,7 +171,7 @@ def test_ruined_weights_are_not_saved_though_the_loss_is_finite(tmp_path):
   # update leaves nothing to go on from.
   config = small_config(tmp_path, peak_learning_rate=1e38,
                         weight_decay_rate=1e3, log_interval_steps=1,
-                        checkpoint_interval_steps=1)
+                        checkpoint_interval_steps=1, **ONE_STAGE)
   with pytest.raises(NonFiniteLossError) as error:
     train(config)
   assert 'the weights are not finite after step 1;' in str(error.value)

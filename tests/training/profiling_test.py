@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -10,6 +11,7 @@ from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import ResolvedStage
+from official_ext.schedules import scratch
 from official_ext.schedules import Stage
 from official_ext.training.pretrain import pretrain
 from official_ext.training.profiling import traced_steps
@@ -19,6 +21,10 @@ from tests.training import tiny_run
 
 SCHEDULE = GrowthSchedule((
     Stage('half', steps=8, depth=0.5), Stage('full', steps=12)))
+# As the first of these, whose steps from 4 to 7 are traced.
+ONE_STAGE = dict(
+    schedule=scratch(), num_steps=8,
+    architecture=tiny_run.ARCHITECTURE.replace(num_layers=1))
 
 
 def small_config(path, **changes):
@@ -112,9 +118,9 @@ def test_evaluations_come_with_the_lines_of_metrics(finished):
       (20, 'end')]
 
 
-def test_interrupted_run_keeps_its_times_and_traces(tmp_path):
+def test_interrupted_run_keeps_its_times_and_traces(finished, tmp_path):
+  shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
   config = small_config(tmp_path)
-  train(config)
   whole = lines(tmp_path, 'metrics.jsonl')
   # As if the run had been stopped after its checkpoint of step 8.
   for file in (tmp_path / 'run/checkpoints').glob('ckpt-[!8]*'):
@@ -133,7 +139,7 @@ def test_interrupted_run_keeps_its_times_and_traces(tmp_path):
 
 
 def test_nothing_is_traced_with_profile_steps_0(tmp_path):
-  train(small_config(tmp_path, profile_steps=0))
+  train(small_config(tmp_path, profile_steps=0, **ONE_STAGE))
   assert not (tmp_path / 'run/profile').exists()
   assert not (tmp_path / 'run/profile.jsonl').exists()
   last = lines(tmp_path, 'metrics.jsonl')[-1]
@@ -143,7 +149,7 @@ def test_nothing_is_traced_with_profile_steps_0(tmp_path):
 def test_somebody_elses_trace_is_left_alone(tmp_path):
   tf.profiler.experimental.start(str(tmp_path / 'theirs'))
   try:
-    train(small_config(tmp_path))
+    train(small_config(tmp_path, **ONE_STAGE))
   finally:
     tf.profiler.experimental.stop()
   assert not (tmp_path / 'run/profile.jsonl').exists()

@@ -11,7 +11,7 @@ from tests.training import run_comparison
 from tests.training import tiny_run
 from tests.training.forked_process import ForkedProcesses
 
-# A growth is at step 4, another at step 7. With a line of metrics and a
+# A growth is at step 4, the end at step 9. With a line of metrics and a
 # checkpoint every 2 steps, and an evaluation every 3, these end before there is
 # any line of metrics (whose FLOPs were once counted from there), before a boundary,
 # when an evaluation waits for its line (and was once left out), in a growth,
@@ -42,11 +42,11 @@ def test_disturbed_run_ends_bit_identical(tmp_path, processes):
     assert code == expected, said
   path = tmp_path / 'disturbed/checkpoints/ckpt-5'
   assert said.endswith(
-      f'stopped after step 5 of 12; {path} is saved, and the same command goes '
+      f'stopped after step 5 of 9; {path} is saved, and the same command goes '
       'on from there.\n')
   code, said = run('disturbed', 'never')
   assert code == 0, said
-  assert f"resuming at step 5, stage 'deep', from {path}" in said
+  assert f"resuming at step 5, stage 'full', from {path}" in said
   assert run_comparison.assert_same(
       tmp_path / 'disturbed', tmp_path / 'undisturbed') > 100
   assert_time_is_kept(tmp_path / 'disturbed')

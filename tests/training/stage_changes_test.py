@@ -18,6 +18,7 @@ from official_ext.training.pretrain import pretrain
 from tests.training import tiny_run
 
 TARGET = tiny_run.ARCHITECTURE.replace(num_layers=2)
+ONE_BLOCK = TARGET.replace(num_layers=1)
 SMALL = TARGET.replace(hidden_size=8, num_heads=1, inner_size=16)
 
 
@@ -113,7 +114,8 @@ def test_a_checkpoint_of_another_vocabulary_is_refused(tmp_path, small_run):
 def test_short_stages_read_data_of_their_own(tmp_path, data_dir):
   short = tiny_run.write_data(tmp_path / 'short', sequence_length=8)
   train(tmp_path / 'run', data_dir, stage_data_dirs=[short],
-        weight_decay_rate=0.0, max_checkpoints_to_keep=9,
+        architecture=ONE_BLOCK, weight_decay_rate=0.0,
+        max_checkpoints_to_keep=9,
         schedule=GrowthSchedule((
             Stage('short', steps=2, length=0.5), Stage('full', steps=2))))
   checkpoints = tmp_path / 'run/checkpoints'
@@ -149,11 +151,12 @@ def test_continue_follows_the_small_model_through_two_growths(
   exact = dict(optimizer_growth='continue', noise_scale=0.0,
                gradient_clip_norm=0.0, output_dropout=0.0,
                attention_dropout=0.0, num_steps=6, peak_learning_rate=1e-2)
-  train(tmp_path / 'grown', data_dir, schedule=GrowthSchedule((
+  # What widens is each block by itself, so there is one.
+  train(tmp_path / 'grown', data_dir, architecture=ONE_BLOCK, schedule=GrowthSchedule((
       Stage('a', steps=2, hidden_size=8, num_heads=1, inner_size=16),
       Stage('b', steps=2, inner_size=16), Stage('c', steps=2))), **exact)
   # The same restarts of the learning rate, and nothing grows.
-  train(tmp_path / 'small', data_dir, architecture=SMALL,
+  train(tmp_path / 'small', data_dir, architecture=SMALL.replace(num_layers=1),
         schedule=GrowthSchedule(
             tuple(Stage(name, steps=2) for name in 'abc')), **exact)
   grown, small = (

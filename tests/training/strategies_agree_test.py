@@ -16,17 +16,26 @@ from official_ext.data.manifest import Manifest
 from tests.training import strategy_fit
 from tests.training import tiny_run
 from tests.training import worker_processes
+from tests.training.forked_process import ForkedProcesses
 
 
 def test_two_workers_agree_with_one_device_through_two_growths(tmp_path):
   data_dir = tiny_run.write_data(tmp_path / 'data')
   output = tmp_path / 'result'
-  with worker_processes.started(
-      ['-m', 'tests.training.strategy_fit', data_dir, output]) as processes:
+  addresses = worker_processes.free_addresses(2)
+  processes = [
+      ForkedProcesses().start(
+          tmp_path / f'log.{index}', strategy_fit.work, addresses, index,
+          data_dir, str(output))
+      for index in range(2)]
+  try:
     losses, _ = strategy_fit.fit(data_dir, tf.distribute.get_strategy())
+    for index, process in enumerate(processes):
+      process.join(timeout=600)
+      assert process.exitcode == 0, (tmp_path / f'log.{index}').read_text()
+  finally:
     for process in processes:
-      said, _ = process.communicate(timeout=600)
-      assert process.returncode == 0, said
+      process.kill()
   chief, other = (
       json.loads((tmp_path / f'result.{is_chief}').read_text())
       for is_chief in (1, 0))

@@ -1,11 +1,8 @@
-"""A `fit` of 12 steps through two growths, by itself or as a worker process.
-
-Usage: python -m tests.training.strategy_fit DATA_DIR OUTPUT_FILE
-"""
+"""A `fit` of 12 steps through two growths, by itself or as a worker process."""
 
 import hashlib
 import json
-import sys
+import os
 
 import tensorflow as tf
 import tf_keras
@@ -26,7 +23,7 @@ from tests.training import tiny_run
 NUM_STEPS = 12
 SCHEDULE = GrowthSchedule((
     Stage('half', steps=4, depth=0.5, ffn_sharing=2, query_pool_size=2),
-    Stage('deep', steps=3, ffn_sharing=2, query_pool_size=2),
+    Stage('plain', steps=3, depth=0.5),
     Stage('full', steps=5)))
 
 
@@ -86,7 +83,11 @@ def fit(data_dir, strategy):
   return losses.values, growth.observer.values
 
 
-def main(data_dir, output_file):
+def work(addresses, index, data_dir, output_file):
+  """What a process does that is the worker `index` of those at `addresses`."""
+  os.environ['TF_CONFIG'] = json.dumps({
+      'cluster': {'worker': addresses},
+      'task': {'type': 'worker', 'index': index}})
   with join('multi_worker') as workers:
     strategy = build_strategy('multi_worker')
     workers.check_same({'steps': NUM_STEPS})
@@ -95,7 +96,3 @@ def main(data_dir, output_file):
     with open(f'{output_file}.{int(workers.is_chief)}', 'w') as file:
       json.dump({'losses': losses, 'digests': digests, 'replicas': replicas},
                 file)
-
-
-if __name__ == '__main__':
-  main(*sys.argv[1:])
