@@ -78,9 +78,8 @@ _GROWTHS = {
 
 # Other rules in the stages of an experiment that stays, or of its GPT; what
 # differs is also tested in methods_test.py, which has net2net's rules too.
-# `small_run` trains from scratch, and export/serving_check_test.py what `stack`
-# does.
-_SLOW = {'scratch', 'stack', 'stack_bert', 'stack_interleave', 'stack_middle',
+# `small_run` trains from scratch.
+_SLOW = {'scratch', 'stack_bert', 'stack_interleave', 'stack_middle',
          'bert2bert', 'bert2bert_from_small', 'net2net', 'direct_copy',
          'scratch_gpt', 'stack_gpt', 'mslt_gpt'}
 

@@ -34,7 +34,7 @@ _SERVER = os.path.join(os.path.dirname(serving_check.__file__),
 
 @pytest.fixture(name='finetuned', scope='module')
 def _finetuned(tmp_path_factory):
-  """Three stages of stacking, then CoLA's layout, all tiny."""
+  """CompoundGrow's four stages, then CoLA's layout, all tiny."""
   folder = tmp_path_factory.mktemp('finetuned')
   make = samples.Sentences()
   (folder / 'text.txt').write_text('\n\n'.join(
@@ -45,7 +45,7 @@ def _finetuned(tmp_path_factory):
           num_shards=2, eval_fraction=0.1, vocab_size=1000, seq_length=32,
           max_predictions_per_seq=5), num_workers=1)
   config, text = load_config(
-      ['experiments/stack_tiny.gin'], ['NUM_STEPS = 20'], data_dir=data,
+      ['experiments/compound_grow_tiny.gin'], ['NUM_STEPS = 20'], data_dir=data,
       model_dir=run)
   pretrain(config, config_text=text,
            flops_per_step=lambda stage, num_predictions: 1.0)
