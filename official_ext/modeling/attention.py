@@ -58,9 +58,9 @@ class GrowingAttention(tf_keras.layers.MultiHeadAttention):
     query *= 1 / math.sqrt(self._key_dim)
     is_kept = None
     if training and self._dropout:
-      is_kept = dropout_state.is_kept(
+      is_kept, scale = dropout_state.mask_of(
           self._dropout_layer, [*_sizes(query)[:3], _sizes(key)[2]])
-      value *= 1 / (1 - self._dropout)
+      value *= scale
 
     # Not the layer itself, which a graph would keep with its gradient.
     name = self.name

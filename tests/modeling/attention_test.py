@@ -65,7 +65,7 @@ def test_dropout_zeroes_probabilities_and_its_gradient_is_that_of_the_formula():
   output, gradients = _outputs_and_gradients(ours, query, value, mask)
 
   generator.reset_from_seed(3)
-  is_kept = dropout_state.SharedDropout(generator).is_kept(
+  is_kept, scale = dropout_state.SharedDropout(generator).mask(
       [BATCH, HEADS, QUERIES, KEYS], 0.4)
   assert 0 < np.mean(is_kept) < 1
   weights = {v.name.split('/', 1)[1]: v for v in ours.trainable_variables}
@@ -77,7 +77,7 @@ def test_dropout_zeroes_probabilities_and_its_gradient_is_that_of_the_formula():
     scores = tf.einsum('bnqh,bnkh->bnqk', project('query', query),
                        project('key', value)) / HEAD_SIZE**0.5
     scores = tf.where(mask[:, tf.newaxis], scores, -1e9)
-    used = tf.nn.softmax(scores) * tf.cast(is_kept, tf.float64) / 0.6
+    used = tf.nn.softmax(scores) * tf.cast(is_kept, tf.float64) * scale
     context = tf.einsum('bnqk,bnkh->bqnh', used, project('value', value))
     return tf.einsum(
         'bqnh,nhd->bqd', context, weights['attention_output/kernel:0']) + (

@@ -5,7 +5,6 @@ import dataclasses
 import re
 
 import tensorflow as tf
-from tensorflow.compiler.tf2xla.ops import gen_xla_ops
 import tf_keras
 
 from official_ext.analysis.preflight import step_arguments
@@ -23,8 +22,6 @@ _NUM_STEPS = 1000
 _WARMUP_STEPS = 10
 _CLIP_NORM = 1.0
 _ANNEALING_STEPS = 1000
-# `Algorithm.AUTO_SELECT` of `tf.random`.
-_CHOSEN_BY_DEVICE = 3
 
 _UNSUPPORTED = re.compile(
     r"unsupported operations.*?: (?P<type>\w+) .*?\{\{node (?P<name>[^}]+)\}\}",
@@ -182,7 +179,7 @@ def _build(program: StepProgram, variables: _VariableArguments
       warmup_steps=_WARMUP_STEPS if program.has_warmup else 0,
       weight_decay_rate=program.weight_decay_rate)()
   dropout_state.share_generator(
-      model, model.dropout_generator, tpu_words=_tpu_words)
+      model, model.dropout_generator, for_tpu=True)
   weights.create_moments(optimizer, model)
   # Made before tracing: a compiled function may create no variables.
   _ = optimizer.iterations
@@ -191,13 +188,3 @@ def _build(program: StepProgram, variables: _VariableArguments
   if program.architecture.norm_source_size is not None:
     model.set_norm_annealing(_ANNEALING_STEPS)
   return model
-
-
-def _tpu_words(shape: list[int], seed: tf.Tensor) -> tf.Tensor:
-  """Random words as TensorFlow's bridge to a TPU, which is not here, has them.
-
-  Its bridge to other devices writes Philox out in integer arithmetic.
-  """
-  _, words = gen_xla_ops.xla_rng_bit_generator(
-      _CHOSEN_BY_DEVICE, tf.bitcast(seed, tf.uint64), shape, dtype=tf.uint32)
-  return words
