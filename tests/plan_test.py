@@ -33,6 +33,20 @@ def test_json_against_a_baseline_of_ones_own():
   assert 0.1 < values['speedup']['train_flops'] < 0.2
 
 
+def test_a_baseline_that_differs_in_more_than_its_schedule_is_told():
+  result = run_plan(
+      '--gin_file=experiments/compound_grow_tiny.gin',
+      '--baseline_gin_file=experiments/scratch_gpt_tiny.gin', '--num_cores=2',
+      '--gin_params=BATCH_SIZE = 4', '--gin_params=PRECISION = "mixed_bfloat16"')
+  assert result.returncode == 0, result.stderr
+  assert result.stderr.splitlines() == [
+      'warning: the baseline is to become another model; speed-ups are over that',
+      'warning: batch_size is 8 in the baseline and 4 in this run; speed-ups are '
+      'over all of that, too',
+      'warning: precision is float32 in the baseline and mixed_bfloat16 in this '
+      'run; speed-ups are over all of that, too']
+
+
 def test_executes_where_there_is_an_accelerator_and_else_says_so():
   result = run_plan('--gin_file=experiments/scratch_tiny.gin', '--execute')
   assert result.returncode == 0, result.stderr
