@@ -1,38 +1,40 @@
 """Worker processes leave nothing behind, and end with the one that made them."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
 import time
-
-from official_ext.data.settings import PrepareSettings
-from official_ext.data.workers import Workers
 
 _PIECES = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'a']
 
 
 def test_next_user_of_the_fork_server_finds_no_part_of_tensorflow(tmp_path):
   # As it was once found: a process forked after `prepare` could not
-  # `import tensorflow.compat`, for TensorFlow was there in part.
-  workers = Workers(2)
-  workers.start(PrepareSettings(), _PIECES, str(tmp_path))
-  assert workers.submit_function(_has_tensorflow).result()
-  workers.close()
-  context = multiprocessing.get_context('forkserver')
-  answers = context.SimpleQueue()
-  process = context.Process(target=_put_has_tensorflow, args=(answers,))
-  process.start()
-  assert answers.get() is False
-  process.join()
-
-
-def _has_tensorflow() -> bool:
-  return 'tensorflow' in sys.modules
-
-
-def _put_has_tensorflow(answers) -> None:
-  answers.put(_has_tensorflow())
+  # `import tensorflow.compat`, for TensorFlow was there in part. In a process of
+  # its own: other tests have a fork server with TensorFlow in it.
+  program = (
+      'import multiprocessing, sys\n'
+      'from official_ext.data.settings import PrepareSettings\n'
+      'from official_ext.data.workers import Workers\n'
+      'def has_tensorflow():\n'
+      '  return "tensorflow" in sys.modules\n'
+      'def print_it():\n'
+      '  print(has_tensorflow(), flush=True)\n'
+      'if __name__ == "__main__":\n'
+      '  workers = Workers(2)\n'
+      f'  workers.start(PrepareSettings(), {_PIECES!r}, {str(tmp_path)!r})\n'
+      '  print(workers.submit_function(has_tensorflow).result(), flush=True)\n'
+      '  workers.close()\n'
+      '  process = multiprocessing.get_context("forkserver").Process(\n'
+      '      target=print_it)\n'
+      '  process.start()\n'
+      '  process.join()\n')
+  script = tmp_path / 'script.py'
+  script.write_text(program)
+  done = subprocess.run([sys.executable, str(script)], capture_output=True,
+                        text=True, check=False)
+  assert (done.returncode, done.stdout.split()) == (0, ['True', 'False']), (
+      done.stderr)
 
 
 def test_workers_end_with_the_process_that_was_killed(tmp_path):
