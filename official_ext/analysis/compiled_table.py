@@ -41,8 +41,8 @@ def notes(plan: CostPlan) -> list[str]:
       f'Memory and times are estimates of the compiler for TPU {chip.name} at '
       f'{chip.clock_hertz / 1e6:.0f} MHz; nothing was run. It gives no cycles '
       "to what is fetched beside other work, to the chip's own random numbers, "
-      'and to collectives. The all-reduce is worked out from bytes and the published '
-      'speed of the links, and added at the end.']
+      'and to collectives. The all-reduce is worked out from bytes and the '
+      'published speed of the links, and added at the end.']
   return lines + [
       f'Stage {stage.stage.name!r} does not compile: {stage.compiled.error}'
       for stage in plan.stages if stage.compiled.error]

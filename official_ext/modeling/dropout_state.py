@@ -12,8 +12,9 @@ drawing them is dear: on a CPU and a GPU 16 bits of Philox decide for a number,
 half of what a float takes. On a TPU it is one byte of the chip's own generator:
 there rates are rounded to 1/256 (0.1 is 0.1016, and what is kept is scaled by
 that). With words of 32 bits, which go through the memory, a block of BERT base is
-estimated at 1.23 times the cycles (v5e, 32 sequences of 512 tokens). TensorFlow's `Generator.uniform` asks for Philox by name; written out
-in integer arithmetic, it took two thirds of a step on v3.
+estimated at 1.23 times the cycles (v5e, 32 sequences of 512 tokens). TensorFlow's
+`Generator.uniform` asks for Philox by name; written out in integer arithmetic, it
+took two thirds of a step on v3.
 """
 
 from collections.abc import Sequence

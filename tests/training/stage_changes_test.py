@@ -152,9 +152,10 @@ def test_continue_follows_the_small_model_through_two_growths(
                gradient_clip_norm=0.0, output_dropout=0.0,
                attention_dropout=0.0, num_steps=6, peak_learning_rate=1e-2)
   # What widens is each block by itself, so there is one.
-  train(tmp_path / 'grown', data_dir, architecture=ONE_BLOCK, schedule=GrowthSchedule((
-      Stage('a', steps=2, hidden_size=8, num_heads=1, inner_size=16),
-      Stage('b', steps=2, inner_size=16), Stage('c', steps=2))), **exact)
+  train(tmp_path / 'grown', data_dir, architecture=ONE_BLOCK,
+        schedule=GrowthSchedule((
+            Stage('a', steps=2, hidden_size=8, num_heads=1, inner_size=16),
+            Stage('b', steps=2, inner_size=16), Stage('c', steps=2))), **exact)
   # The same restarts of the learning rate, and nothing grows.
   train(tmp_path / 'small', data_dir, architecture=SMALL.replace(num_layers=1),
         schedule=GrowthSchedule(
