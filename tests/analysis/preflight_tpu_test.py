@@ -2,10 +2,13 @@
 
 import pytest
 
+from official_ext.analysis.accelerators import Topology
 from official_ext.analysis.preflight import optimized_hlo
 from official_ext.analysis.preflight.estimate_cache import EstimateCache
+from official_ext.analysis.preflight.step_program import StepProgram
 from official_ext.analysis.preflight.tpu_compiler import MissingCompilerError
 from official_ext.analysis.preflight.tpu_compiler import TpuCompiler
+from official_ext.growth.architecture import Architecture
 
 _PRODUCT = '''module @step {
   func.func @main(%a: tensor<512x256xbf16>, %b: tensor<256x128xbf16>) -> tensor<512x128xf32> {
@@ -42,3 +45,30 @@ def test_what_does_not_parse_is_an_error_that_names_it(compiler):
   result, optimized = compiler.compile(
       _PRODUCT.replace('stablehlo.dot', 'stablehlo.blot'), 'v3:2x2')
   assert 'stablehlo.blot' in result['error'] and optimized is None
+
+
+def test_a_step_is_traced_once_for_all_kinds_of_chips(tmp_path):
+  said = []
+  try:
+    compiler = TpuCompiler(EstimateCache(tmp_path), say=said.append)
+  except MissingCompilerError as error:
+    pytest.skip(str(error))
+  program = StepProgram(
+      architecture=Architecture(
+          num_layers=1, hidden_size=8, num_heads=1, inner_size=16, vocab_size=99,
+          max_positions=16),
+      num_layers=None, trained_layers=None, sequences=2, num_predictions=3,
+      precision='float32', optimizer='adamw', weight_decay_rate=0.01,
+      has_warmup=True, clips_gradients=True, output_dropout=0.1,
+      attention_dropout=0.1, query_pool_type='mean', use_next_sentence=False)
+  steps = [compiler.estimate(program, Topology.parse(name))
+           for name in ('v3:2x2', 'v5e:2x2')]
+  assert said == [
+      'tracing a step of 1 layers', 'compiling a step of 1 layers for TPU v3:2x2',
+      'compiling a step of 1 layers for TPU v5e:2x2']
+  # The same program, for chips that differ.
+  assert steps[0].product_flops == steps[1].product_flops > 0
+  assert steps[0].cycles != steps[1].cycles
+  assert [compiler.estimate(program, Topology.parse(name))
+          for name in ('v3:2x2', 'v5e:2x2')] == steps
+  assert len(said) == 3
