@@ -1,5 +1,7 @@
 """Values of units that copy nothing."""
 
+import math
+
 import numpy as np
 
 # Keras' TruncatedNormal draws again beyond so many standard deviations.
@@ -32,3 +34,28 @@ def fresh_block(
     values[outside] = generator.standard_normal(
         np.count_nonzero(outside), dtype=np.float32)
   return values * np.float32(stddev)
+
+
+def sinusoidal_positions(shape: tuple[int, int], stddev: float) -> np.ndarray:
+  """Position embeddings that start as sinusoids of many wavelengths.
+
+  Vaswani et al. (2017), section 3.5: unit 2i of position p is
+  sin(p / 10000^(2i / hidden)), unit 2i + 1 its cosine. Neighbouring positions
+  start alike, so attention finds the neighbours of a token sooner than from
+  random vectors. Departs from the paper in the amplitude, which gives the
+  sinusoids the root mean square of the other embeddings, and in that the
+  values are only a start and are trained.
+
+  Args:
+    shape: `(positions, hidden)`.
+    stddev: the root mean square of the values, over whole wavelengths.
+
+  Returns:
+    a float32 array `[positions, hidden]`.
+  """
+  num_positions, hidden_size = shape
+  unit = np.arange(hidden_size)
+  frequency = 10000.0 ** (-(unit - unit % 2) / hidden_size)
+  angle = np.arange(num_positions)[:, np.newaxis] * frequency
+  values = np.where(unit % 2, np.cos(angle), np.sin(angle))
+  return (math.sqrt(2) * stddev * values).astype(np.float32)

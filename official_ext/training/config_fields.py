@@ -11,6 +11,9 @@ from official_ext.schedules import GrowthSchedule
 # The values that each choice may have.
 CHOICES = {
     'optimizer': ('adamw', 'lamb'),
+    'learning_rate_schedule': ('linear', 'cosine', 'wsd', 'constant'),
+    'learning_rate_restart': ('peak', 'continuous', 'stage'),
+    'position_initializer': ('normal', 'sinusoidal'),
     'optimizer_growth': ('reset', 'transfer', 'continue'),
     'query_pool_type': ('mean', 'max'),
     'precision': ('float32', 'mixed_bfloat16'),
@@ -118,6 +121,10 @@ _FIELD_CHECKS = {
     'num_predictions': _whole(0),
     'eval_steps': _whole(1),
     'peak_learning_rate': _number(0, exclusive=True),
+    'decay_fraction': _number(0, 1, exclusive=True),
+    'beta_1': _number(0, 1),
+    'beta_2': _number(0, 1),
+    'epsilon': _number(0, exclusive=True),
     'warmup_steps': _whole(0),
     'growth_warmup_steps': _whole(0),
     'weight_decay_rate': _number(0),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 import dataclasses
-import json
 import os
 import sys
 from typing import Any
@@ -15,7 +14,9 @@ from official_ext.data.loader import PretrainLoader
 from official_ext.data.manifest import Manifest
 from official_ext.data import manifest as manifest_lib
 from official_ext.growth import Architecture
+from official_ext.growth.fresh_weights import sinusoidal_positions
 from official_ext.modeling import build_pretrainer
+from official_ext.modeling import weights as weights_lib
 from official_ext.schedules import ResolvedStage
 from official_ext.training import checkpoint_seal
 from official_ext.training import init_checkpoint
@@ -30,6 +31,8 @@ from official_ext.training.evaluation import most_frequent_token_accuracy
 from official_ext.training.profiling import StepProfiler
 from official_ext.training.progressive_growth import ProgressiveGrowth
 from official_ext.training.run_config import PretrainConfig
+from official_ext.training.run_description import describe_run
+from official_ext.training.run_description import shared_facts
 from official_ext.training.run_directory import RunDirectory
 from official_ext.training.run_lock import RunLock
 from official_ext.training.run_recorder import RunRecorder
@@ -113,7 +116,7 @@ def _pretrain(config, config_text, flops_per_step, strategy, should_stop,
   config.check(manifest, num_replicas=strategy.num_replicas_in_sync)
   if config.jit_compile:
     strategy_lib.check_jit_compile(strategy)
-  workers.check_same(_facts(config, manifest))
+  workers.check_same(shared_facts(config, manifest))
   workers.start_agreeing()
 
   directory = RunDirectory(config.model_dir, is_chief=workers.is_chief)
@@ -154,6 +157,8 @@ def _pretrain(config, config_text, flops_per_step, strategy, should_stop,
       init_checkpoint.write_source_weights(model, config.init_checkpoint)
     else:
       model = _build_model(config, stage.architecture)
+      if not newest:
+        _start_positions(config, model)
       growth.prepare_model(stage, model)
     model.compile(
         optimizer=growth.build_optimizer(stage, model),
@@ -273,63 +278,25 @@ def _build_model(config: PretrainConfig, architecture: Architecture
       dropout_seed=config.seed, **options)
 
 
+def _start_positions(config: PretrainConfig, model: tf_keras.Model) -> None:
+  """Gives fresh position embeddings the start that the configuration names."""
+  if config.position_initializer == 'sinusoidal':
+    positions = weights_lib.named_variables(model)['embeddings/position']
+    positions.assign(sinusoidal_positions(
+        positions.shape, config.initializer_stddev))
+
+
 def _stage_optimizer(config: PretrainConfig) -> StageOptimizer:
   return StageOptimizer(
       num_steps=config.num_steps, name=config.optimizer,
       peak_learning_rate=config.peak_learning_rate,
+      schedule=config.learning_rate_schedule,
+      decay_fraction=config.decay_fraction,
+      restart=config.learning_rate_restart,
+      beta_1=config.beta_1, beta_2=config.beta_2, epsilon=config.epsilon,
       warmup_steps=config.warmup_steps,
       growth_warmup_steps=config.growth_warmup_steps,
       weight_decay_rate=config.weight_decay_rate)
-
-
-def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
-  """Everything that a resumed run may not change, as JSON values.
-
-  Learning rate, clipping and intervals are left out: a run that diverged is
-  taken up again with a lower rate.
-  """
-  source = config.source()
-  manifests = stage_manifests(config, manifest)
-  stages = []
-  for stage in config.resolve():
-    _, own = manifests[stage.architecture.sequence_length]
-    stages.append(
-        stage.to_dict() | {'num_predictions': own.max_predictions_per_seq})
-  return {
-      'num_steps': config.num_steps,
-      'batch_size': config.batch_size,
-      'num_predictions': manifest.max_predictions_per_seq,
-      'target': dataclasses.asdict(config.architecture),
-      'stages': stages,
-      init_checkpoint.SOURCE_KEY: source and dataclasses.asdict(source),
-      'optimizer': {'name': config.optimizer,
-                    'growth': config.optimizer_growth},
-      'model': {
-          'output_dropout': config.output_dropout,
-          'attention_dropout': config.attention_dropout,
-          'query_pool_type': config.query_pool_type,
-          'initializer_stddev': config.initializer_stddev,
-          'use_next_sentence': config.use_next_sentence,
-          'precision': config.precision,
-          'noise_scale': config.noise_scale},
-      'seed': config.seed,
-      'data': {
-          'vocab_sha256': manifest.vocab_sha256,
-          'splits': {
-              str(length): {name: [shard.sha256 for shard in split.shards]
-                            for name, split in own.splits.items()}
-              for length, (_, own) in sorted(manifests.items())}},
-  }
-
-
-def _facts(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
-  """What all workers must have alike; paths may differ from host to host."""
-  fields = {
-      field.name: repr(getattr(config, field.name))
-      for field in dataclasses.fields(config)
-      if not field.name.endswith(('_dir', '_dirs', '_checkpoint'))}
-  return fields | workers_lib.software() | {
-      'data': json.dumps(describe_run(config, manifest)['data'])}
 
 
 def _found(directory: RunDirectory, newest: str | None) -> dict[str, Any]:

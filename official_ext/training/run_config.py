@@ -42,9 +42,20 @@ class PretrainConfig:
     eval_steps: batches of `batch_size` an evaluation reads from the held-out
       split.
     optimizer: 'adamw' or 'lamb'.
-    peak_learning_rate: reached after the warm-up of each stage.
-    warmup_steps: steps of linear warm-up in the first stage.
+    peak_learning_rate: the largest learning rate.
+    learning_rate_schedule: how the rate falls from the peak: 'linear' or
+      'cosine' to zero at the end, 'wsd' (stable, then linear to zero over the
+      last `decay_fraction` of the steps), or 'constant'.
+    decay_fraction: share of the steps in which 'wsd' decays.
+    learning_rate_restart: what a growth does to the rate: 'peak' restarts
+      there, 'continuous' goes on, 'stage' counts warm-up and decay within each
+      stage; see `StageOptimizer`.
+    warmup_steps: steps of linear warm-up in the first stage; with the restart
+      'stage', in every stage.
     growth_warmup_steps: steps of linear warm-up after each growth.
+    beta_1: decay of the optimizer's first moment.
+    beta_2: decay of its second moment; small models learn faster with 0.98.
+    epsilon: added to the root of the second moment.
     weight_decay_rate: decoupled weight decay, without LayerNorms and biases.
     gradient_clip_norm: largest global norm of the gradients; 0 does not clip.
     optimizer_growth: the optimizer's moments at a growth. 'reset' starts a fresh
@@ -55,6 +66,10 @@ class PretrainConfig:
     attention_dropout: dropout rate of the attention probabilities.
     initializer_stddev: spread of the fresh weights; BERT's 0.02 is for 768
       units, narrow models start faster with 1/sqrt(hidden_size).
+    position_initializer: how fresh position embeddings start: 'normal' as BERT's,
+      or 'sinusoidal' with the same spread, which shows neighbours from the
+      first step (Vaswani et al., 2017, section 3.5). They are trained all the
+      same.
     query_pool_type: how pooled queries are made of tokens, 'mean' or 'max'.
     use_next_sentence: also train next-sentence prediction.
     precision: 'float32' or 'mixed_bfloat16' (weights stay float32).
@@ -91,8 +106,14 @@ class PretrainConfig:
   eval_steps: int = 50
   optimizer: str = 'adamw'
   peak_learning_rate: float = 1e-4
+  learning_rate_schedule: str = 'linear'
+  decay_fraction: float = 0.1
+  learning_rate_restart: str = 'peak'
   warmup_steps: int = 0
   growth_warmup_steps: int = 0
+  beta_1: float = 0.9
+  beta_2: float = 0.999
+  epsilon: float = 1e-6
   weight_decay_rate: float = 0.01
   gradient_clip_norm: float = 1.0
   optimizer_growth: str = 'reset'
@@ -100,6 +121,7 @@ class PretrainConfig:
   output_dropout: float = 0.1
   attention_dropout: float = 0.1
   initializer_stddev: float = 0.02
+  position_initializer: str = 'normal'
   query_pool_type: str = 'mean'
   use_next_sentence: bool = True
   precision: str = 'float32'
@@ -161,6 +183,13 @@ class PretrainConfig:
       found += self._replica_mistakes(num_replicas)
     if self.optimizer_growth == 'continue':
       found += self._continuation_mistakes()
+    if not wrong & {'learning_rate_restart', 'growth_warmup_steps'}:
+      found += self._restart_mistakes()
+    if self.position_initializer == 'sinusoidal' and self.init_checkpoint:
+      found.append(
+          "position_initializer is 'sinusoidal', but the run starts from "
+          'init_checkpoint, which has position embeddings; leave one of them '
+          'out')
     if not wrong & {'log_interval_steps', 'checkpoint_interval_steps'}:
       found += self._interval_mistakes()
     if not wrong & {'strategy', 'tpu'}:
@@ -226,7 +255,9 @@ class PretrainConfig:
     stages = self.schedule.resolve(self.architecture, self.num_steps, source)
     first, *later = stages
     for group, name in (([first], 'warmup_steps'),
-                        (later, 'growth_warmup_steps')):
+                        (later, 'growth_warmup_steps'),
+                        (later if self.learning_rate_restart == 'stage' else [],
+                         'warmup_steps')):
       for stage in group:
         if getattr(self, name) > stage.num_steps:
           found.append(
@@ -293,6 +324,13 @@ class PretrainConfig:
       return [f'batch_size {self.batch_size} is not divisible by {replicas} '
               'replicas; the nearest that is: '
               f'{replicas * max(1, round(self.batch_size / replicas))}']
+    return []
+
+  def _restart_mistakes(self) -> list[str]:
+    if self.learning_rate_restart == 'stage' and self.growth_warmup_steps:
+      return [f'growth_warmup_steps is {self.growth_warmup_steps}, but with '
+              "learning_rate_restart 'stage' every stage warms up over "
+              'warmup_steps; give 0']
     return []
 
   def _continuation_mistakes(self) -> list[str]:

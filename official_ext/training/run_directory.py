@@ -44,7 +44,7 @@ class RunDirectory:
     Args:
       config_text: the resolved gin configuration.
       schedule: everything that a resumed run may not change, see
-        `pretrain.describe_run`.
+        `run_description.describe_run`.
       vocabulary_file: the data set's vocabulary, copied for serving.
       data_manifest_file: the data set's manifest, copied for serving.
 

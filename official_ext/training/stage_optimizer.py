@@ -1,11 +1,13 @@
-"""One optimizer a stage: Model Garden's, with a learning rate that restarts.
+"""One optimizer per stage: Model Garden's, with a learning rate that may restart.
 
 CompoundGrow, appendix A: AdamW, "at the start of each progressive training
 stage, the learning rate is reset to 0.0001 and keeps decaying as the original
-schedule", that is linearly to zero at the end of the *run*.
+schedule", that is linearly to zero at the end of the *run*. The authors'
+released code does something else, see `restart` below.
 """
 
 import dataclasses
+import math
 
 from official.modeling.optimization import lamb
 from official.modeling.optimization import legacy_adamw
@@ -16,6 +18,8 @@ from official_ext.training import exact_continuation
 from official_ext.training.config_fields import CHOICES
 
 OPTIMIZERS = CHOICES['optimizer']
+SCHEDULES = CHOICES['learning_rate_schedule']
+RESTARTS = CHOICES['learning_rate_restart']
 # Biases and LayerNorms, under the names that Model Garden gives them.
 NOT_DECAYED = ('LayerNorm', 'layer_norm', 'bias')
 
@@ -25,12 +29,24 @@ class StageOptimizer:
   """Makes the optimizer of a stage.
 
   Attributes:
-    num_steps: steps of the whole run; the learning rate is zero at its end.
+    num_steps: steps of the whole run.
     name: 'adamw' or 'lamb'.
-    peak_learning_rate: learning rate at the start of every stage.
-    warmup_steps: linear warm-up at the start of the run.
+    peak_learning_rate: the largest learning rate.
+    schedule: how the rate falls from the peak. 'linear' and 'cosine' reach zero
+      at the end; 'wsd' (warm-up, stable, decay) stays at the peak and falls
+      linearly to zero over the last `decay_fraction` of the run; 'constant'
+      never falls.
+    decay_fraction: share of `num_steps` in which 'wsd' decays.
+    restart: what a growth does to the rate. 'peak' returns to the peak and
+      reaches zero at the end of the run (CompoundGrow's text). 'continuous'
+      goes on as if there were no growth (StackBERT's published script). 'stage'
+      counts warm-up and decay within the stage, so that every stage warms up
+      over `warmup_steps` and decays as if it had `num_steps` (CompoundGrow's
+      released code); the rate never reaches zero.
+    warmup_steps: linear warm-up at the start of the run; with 'stage', of every
+      stage.
     growth_warmup_steps: linear warm-up at the start of every later stage; the
-      paper has none.
+      paper has none. With 'continuous' it rises to the rate of that step.
     weight_decay_rate: decoupled weight decay, not applied to `NOT_DECAYED`.
     beta_1: decay of the first moment.
     beta_2: decay of the second moment.
@@ -40,6 +56,9 @@ class StageOptimizer:
   num_steps: int
   name: str = 'adamw'
   peak_learning_rate: float = 1e-4
+  schedule: str = 'linear'
+  decay_fraction: float = 0.1
+  restart: str = 'peak'
   warmup_steps: int = 0
   growth_warmup_steps: int = 0
   weight_decay_rate: float = 0.01
@@ -48,10 +67,13 @@ class StageOptimizer:
   epsilon: float = 1e-6
 
   def __post_init__(self):
-    if self.name not in OPTIMIZERS:
-      raise ValueError(
-          f'optimizer is {self.name!r}; expected one of '
-          f'{", ".join(OPTIMIZERS)}.')
+    for field, value, choices in (
+        ('optimizer', self.name, OPTIMIZERS),
+        ('schedule', self.schedule, SCHEDULES),
+        ('restart', self.restart, RESTARTS)):
+      if value not in choices:
+        raise ValueError(
+            f'{field} is {value!r}; expected one of {", ".join(choices)}.')
 
   def learning_rate(self, start_step: int, first_iteration: int
                     ) -> tf_keras.optimizers.schedules.LearningRateSchedule:
@@ -61,11 +83,17 @@ class StageOptimizer:
       start_step: first step of the stage within the run.
       first_iteration: what the optimizer's own counter says at that step.
     """
-    warmup_steps = (
-        self.growth_warmup_steps if start_step else self.warmup_steps)
+    is_first = not start_step
+    counts_in_stage = self.restart == 'stage'
     return _WarmupAndDecay(
-        self.peak_learning_rate, warmup_steps, self.num_steps - start_step,
-        first_iteration)
+        peak=self.peak_learning_rate, schedule=self.schedule,
+        warmup_steps=(self.warmup_steps if is_first or counts_in_stage
+                      else self.growth_warmup_steps),
+        decay_steps=(self.num_steps - start_step if self.restart == 'peak'
+                     else self.num_steps),
+        wsd_steps=max(1, round(self.decay_fraction * self.num_steps)),
+        first_iteration=first_iteration,
+        steps_before=start_step if self.restart == 'continuous' else 0)
 
   def __call__(self, start_step: int = 0, first_iteration: int = 0, *,
                scales_steps: bool = False
@@ -101,28 +129,46 @@ class StageOptimizer:
 
 
 class _WarmupAndDecay(tf_keras.optimizers.schedules.LearningRateSchedule):
-  """Linear warm-up to the peak, linear decay to zero, counted from a start.
+  """Linear warm-up to the peak, then the fall that the schedule names.
 
   Model Garden's own pieces can be shifted only separately: its polynomial
   decay takes an offset and its warm-up does not.
   """
 
-  def __init__(self, peak: float, warmup_steps: int, decay_steps: int,
-               first_iteration: int):
+  def __init__(self, *, peak: float, schedule: str, warmup_steps: int,
+               decay_steps: int, wsd_steps: int, first_iteration: int,
+               steps_before: int):
     super().__init__()
     self._config = {
-        'peak': peak, 'warmup_steps': warmup_steps,
-        'decay_steps': decay_steps, 'first_iteration': first_iteration}
+        'peak': peak, 'schedule': schedule, 'warmup_steps': warmup_steps,
+        'decay_steps': decay_steps, 'wsd_steps': wsd_steps,
+        'first_iteration': first_iteration, 'steps_before': steps_before}
 
   def __call__(self, iteration):
-    peak = tf.constant(self._config['peak'], tf.float32)
-    step = tf.cast(iteration - self._config['first_iteration'], tf.float32)
-    rate = peak * tf.maximum(
-        0., 1. - step / tf.cast(self._config['decay_steps'], tf.float32))
-    warmup_steps = self._config['warmup_steps']
+    config = self._config
+    step = tf.cast(iteration - config['first_iteration'], tf.float32)
+    rate = tf.constant(config['peak'], tf.float32) * self._share_of_peak(
+        step + config['steps_before'])
+    warmup_steps = config['warmup_steps']
     if warmup_steps:
-      rate = tf.where(step < warmup_steps, peak * step / warmup_steps, rate)
+      # A restart rises to the peak, a rate that only goes on to where it is.
+      top = rate if config['steps_before'] else config['peak']
+      rate = tf.where(step < warmup_steps, top * step / warmup_steps, rate)
     return rate
+
+  def _share_of_peak(self, step: tf.Tensor) -> tf.Tensor:
+    """The rate without warm-up, as a share of the peak."""
+    schedule = self._config['schedule']
+    decay_steps = tf.cast(self._config['decay_steps'], tf.float32)
+    if schedule == 'constant':
+      return tf.ones_like(step)
+    if schedule == 'wsd':
+      return tf.clip_by_value(
+          (decay_steps - step) / self._config['wsd_steps'], 0., 1.)
+    linear = tf.maximum(0., 1. - step / decay_steps)
+    if schedule == 'cosine':
+      return 0.5 - 0.5 * tf.cos(math.pi * linear)
+    return linear
 
   def get_config(self):
     return dict(self._config)

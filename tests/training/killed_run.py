@@ -65,14 +65,15 @@ def _end_when(moment: str, step: int, signals: StopSignals) -> None:
             lambda prefix, progress: int(prefix.rsplit('-', 1)[1]), kill)
 
 
-def run(tmp_path: str, run_name: str, moment: str, step: int) -> None:
+def run(tmp_path: str, run_name: str, moment: str, step: int,
+        **changes) -> None:
   """As the command does it, with its exit code."""
-  config = tiny_run.config(
-      tmp_path, num_steps=NUM_STEPS, schedule=SCHEDULE,
+  config = tiny_run.config(tmp_path, **dict(
+      num_steps=NUM_STEPS, schedule=SCHEDULE,
       architecture=tiny_run.ARCHITECTURE.replace(num_layers=2),
       model_dir=os.path.join(tmp_path, run_name),
       log_interval_steps=2, checkpoint_interval_steps=2, eval_interval_steps=3,
-      optimizer_growth='transfer')
+      optimizer_growth='transfer') | changes)
   with StopSignals() as signals:
     _end_when(moment, step, signals)
     try:

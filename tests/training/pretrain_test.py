@@ -5,9 +5,12 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
+from official_ext.growth.fresh_weights import sinusoidal_positions
+from official_ext.modeling.checkpoint_weights import read_checkpoint
 from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import scratch
 from official_ext.schedules import Stage
@@ -179,6 +182,17 @@ def test_ruined_weights_are_not_saved_though_the_loss_is_finite(tmp_path):
   assert sorted(os.listdir(tmp_path / 'run/checkpoints')) == [
       'checkpoint', 'ckpt-0.data-00000-of-00001', 'ckpt-0.index',
       'ckpt-0.seal.json']
+
+
+def test_positions_start_as_sinusoids(tmp_path):
+  train(small_config(
+      tmp_path, position_initializer='sinusoidal', initializer_stddev=0.05,
+      num_steps=1, log_interval_steps=1, checkpoint_interval_steps=1,
+      max_checkpoints_to_keep=2, **ONE_STAGE))
+  weights, _ = read_checkpoint(str(tmp_path / 'run/checkpoints/ckpt-0'))
+  positions = weights['embeddings/position']
+  np.testing.assert_array_equal(
+      positions, sinusoidal_positions(positions.shape, 0.05))
 
 
 def test_batch_that_replicas_cannot_share_is_refused(tmp_path, mirrored):

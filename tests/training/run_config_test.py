@@ -67,6 +67,23 @@ def test_every_field_is_documented_and_checked():
     assert config_fields.field_mistakes({name: object()}), name
 
 
+def test_restarts_and_starts_that_exclude_each_other():
+  found = make_config(
+      learning_rate_restart='stage', growth_warmup_steps=5).mistakes()
+  assert len(found) == 1
+  assert 'growth_warmup_steps is 5' in found[0]
+  assert "learning_rate_restart 'stage'" in found[0]
+  # Every stage warms up, so the shortest has to be long enough.
+  found = make_config(
+      learning_rate_restart='stage', warmup_steps=25).mistakes()
+  assert found and all('warmup_steps is 25' in line for line in found)
+  assert make_config(warmup_steps=20).mistakes() == []
+  found = make_config(
+      position_initializer='sinusoidal', init_checkpoint='missing').mistakes()
+  assert any('position_initializer' in line and 'init_checkpoint' in line
+             for line in found)
+
+
 @pytest.mark.parametrize('name, value, message', [
     ('num_steps', 0, 'num_steps is 0; give a whole number of at least 1'),
     ('num_steps', 1e6,
