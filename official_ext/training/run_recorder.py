@@ -89,7 +89,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
     self._logged_step = self._saved_step = self._evaluated_step = 0
     # An interval that an earlier session began is timed from here on.
     self._timed_from_step = 0
-    self._interval_start = 0.0
+    self._interval_start = self._interval_processor_start = 0.0
     self._interval_state = []
     self._loss_before = None
     self._counted_tracing = progressive_growth.FirstExecutions()
@@ -239,6 +239,7 @@ class RunRecorder(tf_keras.callbacks.Callback,
 
   def _begin_interval(self) -> None:
     self._interval_start = self._clock()
+    self._interval_processor_start = time.process_time()
     self._timed_from_step = self._growth.step
     self._counted_profiling = self._ledger['profiling']
 
@@ -247,8 +248,12 @@ class RunRecorder(tf_keras.callbacks.Callback,
     """Adds the interval's time to the ledger; returns its speed."""
     seconds = (self._clock() - self._interval_start
                - (self._ledger['profiling'] - self._counted_profiling))
-    speed = self._speed(stage or self._growth.stage, seconds,
-                        self._growth.step - self._timed_from_step)
+    steps = self._growth.step - self._timed_from_step
+    speed = self._speed(stage or self._growth.stage, seconds, steps)
+    # Of all threads; of an interval without tracing, which takes some as well.
+    speed['step_processor_seconds'] = (
+        (time.process_time() - self._interval_processor_start) / steps
+        if steps > 0 and not speed['tracing_seconds'] else None)
     self._ledger.add('tracing', speed['tracing_seconds'])
     self._ledger.add('steps', seconds - speed['tracing_seconds'])
     return speed

@@ -1,0 +1,85 @@
+"""The small-scale study: runs its arms, shows what is left, renders the results.
+
+  python -m benchmarks.study run --text english.txt.gz --work_dir STUDY
+  python -m benchmarks.study status --work_dir STUDY
+"""
+
+import argparse
+import pathlib
+import sys
+
+from benchmarks.study import results
+from benchmarks.study import runner
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(
+      prog='python -m benchmarks.study', description=__doc__,
+      formatter_class=argparse.RawDescriptionHelpFormatter)
+  commands = parser.add_subparsers(dest='command', required=True)
+  run = commands.add_parser(
+      'run', help='train what is not in the results yet; may be interrupted')
+  status = commands.add_parser('status', help='show what is done and left')
+  for command in (run, status):
+    command.add_argument('--work_dir', type=pathlib.Path, required=True,
+                         help='data, run directories and logs')
+    command.add_argument('--arms', nargs='*', default=[], metavar='PATTERN',
+                         help="only these, such as 'bert/stack*'")
+    command.add_argument('--seeds', nargs='*', type=int, default=None,
+                         help='only these')
+    command.add_argument('--results', type=pathlib.Path, default=results.PATH)
+  run.add_argument('--text', help='the text to prepare the data from')
+  run.add_argument('--processes', type=int, default=2,
+                   help='trainings at a time, one thread each')
+  run.add_argument('--nice', type=int, default=10, help='niceness of trainings')
+  run.add_argument('--rerun', nargs='*', default=[], metavar='ARM',
+                   help='replace the results of these arms if they differ')
+  options = parser.parse_args()
+  try:
+    study = runner.Study(options.work_dir.resolve(), options.results.resolve(),
+                         options.arms, options.seeds)
+    if options.command == 'status':
+      print(status_table(study))
+      return 0
+    return _run(study, options)
+  except (ValueError, OSError) as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print('stopped; the same command goes on from here', file=sys.stderr)
+    return 75
+
+
+def _run(study: runner.Study, options: argparse.Namespace) -> int:
+  study.prepare(options.text and str(pathlib.Path(options.text).resolve()))
+  left = study.unfinished(options.rerun)
+  print(f'{len(left)} of {len(study.runs)} runs left, '
+        f'{sum(run.flops for run in left):.3g} training FLOPs', flush=True)
+  failed = runner.run_all(
+      study, left, num_processes=options.processes, niceness=options.nice,
+      say=lambda line: print(line, flush=True))
+  for each in failed:
+    print(f'failed: {each}; its log is {each.log_file}', file=sys.stderr)
+  return 1 if failed else 0
+
+
+def status_table(study: runner.Study) -> str:
+  """Arms by seeds: the final loss, the step of an unfinished run, or a dash."""
+  done = {(run['arm'], run['seed']): run
+          for run in results.read(study.results_path)}
+  by_arm = {}
+  for run in study.runs:
+    finished = done.get((run.arm.name, run.seed))
+    step = run.step()
+    by_arm.setdefault(run.arm.name, []).append(
+        f'{finished["final_loss"]:.4f}' if finished
+        else f'at {step}' if step else '-')
+  width = max(map(len, by_arm))
+  lines = [f'{name:{width}}  ' + '  '.join(f'{cell:>8}' for cell in cells)
+           for name, cells in by_arm.items()]
+  count = sum((run.arm.name, run.seed) in done for run in study.runs)
+  return '\n'.join([*lines, f'{count} of {len(study.runs)} runs done'])
+
+
+if __name__ == '__main__':
+  sys.exit(main())
