@@ -75,6 +75,10 @@ flags.DEFINE_enum(
     'on_bad_text', _DEFAULTS.on_bad_text, ON_BAD_TEXT,
     'What to do about lines that are not UTF-8, records that are not JSON with a '
     'text, and files that end before they should: stop, or skip and count them.')
+flags.DEFINE_bool(
+    'remove_duplicates', None,
+    'Leave out paragraphs (lines of at least 40 bytes) that occurred before. '
+    'Local runner only. Default: no; the embedded corpus never repeats any.')
 flags.DEFINE_integer('seed', _DEFAULTS.seed, 'Of every random choice.')
 flags.DEFINE_integer(
     'num_workers', None,

@@ -40,6 +40,7 @@ from official_ext.data.records import row_dtype
 from official_ext.data.settings import PrepareSettings
 from official_ext.data.shards import spill_rows
 from official_ext.data.shards import write_shard
+from official_ext.data.shards import WrittenShard
 from official_ext.data.stored_file import is_remote
 from official_ext.data.stored_file import move_file
 from official_ext.data.stored_file import read_bytes
@@ -255,7 +256,7 @@ class _MakeGatheredRows(_RowMaker):
 
 def _write_shard(element: tuple[tuple[str, int], Iterable[bytes]],
                  settings: PrepareSettings, work: str, dtype: np.dtype
-                 ) -> tuple[str, int, dict[str, Any], str]:
+                 ) -> tuple[str, int, dict[str, Any], str, list[int]]:
   """Sorts a shard's rows on this machine's disk, and writes its file.
 
   Beam may do it twice, of which either is good: the file appears all at once.
@@ -268,13 +269,13 @@ def _write_shard(element: tuple[tuple[str, int], Iterable[bytes]],
     for part in parts:
       spill_rows(local, split, number, np.frombuffer(part, dtype))
     path = os.path.join(local, names[number])
-    shard, entries = write_shard(
-        local, split, number, len(names), dtype, path)
+    written = write_shard(local, split, number, len(names), dtype, path)
     move_file(path, os.path.join(work, names[number]))
   finally:
     shutil.rmtree(local, ignore_errors=True)
-  return (split, number, dataclasses.asdict(shard),
-          base64.b64encode(entries.astype('<i8').tobytes()).decode())
+  return (split, number, dataclasses.asdict(written.shard),
+          base64.b64encode(written.entries.astype('<i8').tobytes()).decode(),
+          written.label_counts.tolist())
 
 
 class _AddBadText(beam.CombineFn):
@@ -311,9 +312,10 @@ def _read_outcome(path: str, files: Sequence[CorpusFile],
       split: [None] * len(names) for split, names in shard_names(settings).items()}
   for name, value in json.loads(read_bytes(path)):
     if name == 'shards':
-      split, number, shard, entries = value
-      outcome.shards[split][number] = (Shard(**shard), np.frombuffer(
-          base64.b64decode(entries), '<i8'))
+      split, number, shard, entries, label_counts = value
+      outcome.shards[split][number] = WrittenShard(
+          Shard(**shard), np.frombuffer(base64.b64decode(entries), '<i8'),
+          np.array(label_counts, np.int64))
     elif name == 'counts':
       (split, what), number = value
       getattr(outcome, what)[split] = number

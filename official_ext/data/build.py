@@ -1,5 +1,6 @@
 """The whole preparation, from input files to manifest, in order."""
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -50,6 +51,7 @@ def prepare(output_dir: str, inputs: Sequence[str] = (),
     ImportError: if Beam is asked for and not installed.
   """
   _check_runner(runner, inputs, num_workers, beam_pipeline_options)
+  settings = _with_duplicates_settled(settings, inputs, runner)
   vocabulary = _given_vocabulary(settings)
   description = _description(inputs)
   output = OutputDirectory(output_dir)
@@ -79,13 +81,20 @@ def prepare(output_dir: str, inputs: Sequence[str] = (),
           lower_case=settings.lower_case)
       say(f'learned a vocabulary of {len(vocabulary)} pieces')
     if workers:
-      outcome = local_runner.run(workers, files, settings, vocabulary, output)
+      outcome = local_runner.run(
+          workers, files, settings, vocabulary, output,
+          # The embedded corpus was written without any.
+          finds_duplicates=(
+              settings.remove_duplicates and description['kind'] == 'files'))
     else:
       from official_ext.data import beam_runner  # Beam takes seconds to import.
       outcome = beam_runner.run(
           beam_pipeline_options, files, settings, vocabulary, output)
     _report(outcome.bad_text, say)
     _complete(description, settings, outcome)
+    if 'duplicates' in description:
+      say('left out {paragraphs} repeated paragraphs ({bytes} bytes)'.format(
+          **description['duplicates']))
     vocab_bytes = vocabulary_lib.vocabulary_bytes(vocabulary)
     index_bytes = record_index.index_bytes(outcome.index_entries())
     manifest = Manifest(
@@ -100,7 +109,8 @@ def prepare(output_dir: str, inputs: Sequence[str] = (),
         corpus=description, splits=outcome.splits(),
         versions={name: importlib.metadata.version(name) for name in (
             'numpy', 'tensorflow', 'tensorflow-text', 'tokenizers')},
-        index=record_index.describe_index(index_bytes))
+        index=record_index.describe_index(index_bytes),
+        unigram=outcome.unigram(len(vocabulary)))
     output.finish(manifest, vocab_bytes, index_bytes)
   except BaseException:
     if workers:
@@ -139,6 +149,25 @@ def _check_runner(runner: str, inputs: Sequence[str], num_workers: int | None,
         "'official-ext[beam]', or give --runner=local")
 
 
+def _with_duplicates_settled(settings: PrepareSettings, inputs: Sequence[str],
+                             runner: str) -> PrepareSettings:
+  """Settings that say whether repeated paragraphs are left out.
+
+  Raises:
+    ValueError: if that cannot be had.
+  """
+  if not inputs and settings.remove_duplicates is False:
+    raise ValueError(
+        'remove_duplicates is False, but the embedded corpus never repeats a '
+        'paragraph; leave --noremove_duplicates out')
+  if settings.remove_duplicates and runner == 'beam':
+    raise ValueError(
+        "remove_duplicates is True, but Beam's workers do not see each other's "
+        'text; give --runner=local, or remove repeated text beforehand')
+  return dataclasses.replace(
+      settings, remove_duplicates=bool(settings.remove_duplicates or not inputs))
+
+
 def _report(bad_text: BadText, say: Callable[[str], None]) -> None:
   for fault in bad_text.first:
     say(f'skipped: {fault}')
@@ -152,6 +181,8 @@ def _complete(description: dict[str, Any], settings: PrepareSettings,
   """Says in the corpus's description what reading it has shown."""
   for entry, sha256 in zip(description.get('files', ()), outcome.sha256):
     entry['sha256'] = sha256
+  if outcome.duplicates is not None:
+    description.setdefault('duplicates', outcome.duplicates)
   if settings.skips_bad_text:
     description['skipped_lines'] = outcome.bad_text.num_lines
     description['skipped_files'] = outcome.bad_text.num_files

@@ -62,14 +62,21 @@ def parse_block(block: Block, bad_text: BadText | None = None
 
 def _plain_text(block: Block, bad_text: BadText | None) -> str:
   try:
-    return _decode(block.data, block, block.first_line)
+    text = _decode(block.data, block, block.first_line)
+    if not block.repeated_lines:
+      return text
+    return '\n'.join(
+        line for number, line in enumerate(text.split('\n'))
+        if number not in block.repeated_lines)
   except ValueError:
     if bad_text is None:
       raise
   lines = []
-  for number, line in enumerate(block.data.split(b'\n'), block.first_line):
+  for number, line in enumerate(block.data.split(b'\n')):
+    if number in block.repeated_lines:
+      continue
     try:
-      lines.append(_decode(line, block, number))
+      lines.append(_decode(line, block, block.first_line + number))
     except ValueError as error:
       bad_text.add_line(str(error))
   return '\n'.join(lines)

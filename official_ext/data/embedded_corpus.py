@@ -71,7 +71,8 @@ def write_corpus(output_path: str, num_workers: int,
     root: the folder of packages; those of this Python by default.
 
   Returns:
-    Its description for the manifest: documents, bytes, SHA-256.
+    Its description for the manifest: documents, bytes, SHA-256, and what was
+    left out because it was repeated.
 
   Raises:
     ValueError: if there is no prose at all.
@@ -81,6 +82,7 @@ def write_corpus(output_path: str, num_workers: int,
   tasks = [paths[i:i + _FILES_A_TASK]
            for i in range(0, len(paths), _FILES_A_TASK)]
   seen = set()
+  duplicates = {'paragraphs': 0, 'bytes': 0}
   documents = num_bytes = files_done = 0
   content = hashlib.sha256()
   progress = Progress('reading docstrings', len(paths), 'files')
@@ -96,6 +98,9 @@ def write_corpus(output_path: str, num_workers: int,
           if digest not in seen:
             seen.add(digest)
             lines.append(paragraph)
+          else:
+            duplicates['paragraphs'] += 1
+            duplicates['bytes'] += len(paragraph)
         if not lines:
           continue
         data = ('\n'.join(lines) + '\n\n').encode('utf-8', 'replace')
@@ -113,7 +118,7 @@ def write_corpus(output_path: str, num_workers: int,
     raise ValueError(
         f'no docstrings found under {root}; give --input with text of your own')
   return {'documents': documents, 'bytes': num_bytes,
-          'sha256': content.hexdigest()}
+          'sha256': content.hexdigest(), 'duplicates': duplicates}
 
 
 def _paragraphs_of_files(root: str, paths: Sequence[str]) -> list[list[str]]:

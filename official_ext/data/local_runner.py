@@ -12,6 +12,7 @@ from official_ext.data import corpus
 from official_ext.data.corpus import CorpusFile
 from official_ext.data.corpus import FileBlocks
 from official_ext.data.corpus import Gathering
+from official_ext.data.duplicates import DuplicateFilter
 from official_ext.data.outcome import Outcome
 from official_ext.data.outcome import shard_names
 from official_ext.data.output_directory import OutputDirectory
@@ -25,7 +26,7 @@ from official_ext.data.workers import Workers
 
 def run(workers: Workers, files: Sequence[CorpusFile],
         settings: PrepareSettings, vocabulary: Sequence[str],
-        output: OutputDirectory) -> Outcome:
+        output: OutputDirectory, *, finds_duplicates: bool = False) -> Outcome:
   """Makes the shards of a corpus.
 
   Args:
@@ -34,6 +35,7 @@ def run(workers: Workers, files: Sequence[CorpusFile],
     settings: of the preparation.
     vocabulary: the pieces.
     output: where shards and rows on their way go.
+    finds_duplicates: whether repeated paragraphs are left out.
 
   Raises:
     ValueError: if text cannot be used, or a split stays empty.
@@ -41,7 +43,7 @@ def run(workers: Workers, files: Sequence[CorpusFile],
   """
   workers.start(settings, vocabulary, output.spill_dir)
   outcome = Outcome.nothing_yet(list(files))
-  _Spilling(workers, files, settings, outcome).run()
+  _Spilling(workers, files, settings, outcome, finds_duplicates).run()
   outcome.check_counts(settings)
   _write_shards(workers, output, settings, len(vocabulary), outcome)
   return outcome
@@ -51,9 +53,12 @@ class _Spilling:
   """Has every block worked on, and what is gathered from blocks."""
 
   def __init__(self, workers: Workers, files: Sequence[CorpusFile],
-               settings: PrepareSettings, outcome: Outcome):
+               settings: PrepareSettings, outcome: Outcome,
+               finds_duplicates: bool):
     self._workers, self._files, self._settings = workers, files, settings
     self._outcome = outcome
+    self._duplicates = (
+        DuplicateFilter() if finds_duplicates else None)
     self._held_out = Gathering(corpus.HELD_OUT)
     self._left_over = Gathering(corpus.LEFT_OVER)
     # In the order of submission; a bounded number is in memory at once.
@@ -66,6 +71,8 @@ class _Spilling:
     for file in self._files:
       blocks = FileBlocks(file, self._settings.skips_bad_text)
       for number, block in enumerate(blocks.read()):
+        if self._duplicates:
+          block = self._duplicates.mark(block)
         future = self._workers.submit(
             'process_block', block, file.number, number)
         self._blocks.append((
@@ -82,6 +89,8 @@ class _Spilling:
     while self._gathered:
       self._finish_gathered()
     self._progress.close()
+    if self._duplicates:
+      self._outcome.duplicates = self._duplicates.describe()
 
   def _finish_block(self) -> None:
     future, name, bytes_read = self._blocks.popleft()

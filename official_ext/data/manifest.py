@@ -68,6 +68,23 @@ class RecordIndex:
   interval_records: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Unigram:
+  """How well token frequencies alone predict the held-out split.
+
+  A model whose loss is at `cross_entropy` has learnt how often each token
+  occurs, and nothing from the tokens around it.
+
+  Attributes:
+    cross_entropy: of the held-out predictions in nats, under the frequencies of
+      the training split's predictions, each counted once more than it occurs.
+    accuracy: of always guessing the training split's most frequent token.
+  """
+
+  cross_entropy: float
+  accuracy: float
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
   """What a data directory holds.
@@ -88,6 +105,8 @@ class Manifest:
     splits: by name, 'train' and, unless nothing is held out, 'eval'.
     versions: of the packages that decide the bytes.
     index: of the records; None if there is none, and shards are searched.
+    unigram: what token frequencies alone predict; None if nothing is held out,
+      or the data is of a version that did not say it.
   """
 
   seq_length: int
@@ -102,6 +121,7 @@ class Manifest:
   versions: Mapping[str, str]
   objective: str = 'masked_lm'
   index: RecordIndex | None = None
+  unigram: Unigram | None = None
 
   @property
   def is_causal(self) -> bool:
@@ -137,6 +157,8 @@ class Manifest:
           for name, split in fields['splits'].items()}
       if fields.get('index'):
         fields['index'] = RecordIndex(**fields['index'])
+      if fields.get('unigram'):
+        fields['unigram'] = Unigram(**fields['unigram'])
       manifest = cls(**fields)
       _check_kinds(manifest, 'manifest')
       files = [shard.file for split in manifest.splits.values()
@@ -208,15 +230,20 @@ def _check_kinds(record: Any, name: str) -> None:
                   and value >= 0)
     elif field.type is str:
       is_right = isinstance(value, str)
+    elif field.type is float:
+      is_right = (isinstance(value, (int, float))
+                  and not isinstance(value, bool) and value >= 0)
     else:
-      is_right = value is None or isinstance(value, (dict, tuple, RecordIndex))
+      is_right = value is None or isinstance(
+          value, (dict, tuple, RecordIndex, Unigram))
     if not is_right:
       raise ValueError(
           f'{place} is {value!r:.60}; prepare the data again, or copy its '
           'manifest again')
   if isinstance(record, Manifest):
-    if record.index is not None:
-      _check_kinds(record.index, f'{name}.index')
+    for part in ('index', 'unigram'):
+      if getattr(record, part) is not None:
+        _check_kinds(getattr(record, part), f'{name}.{part}')
     for split_name, split in record.splits.items():
       _check_kinds(split, f'{name}.splits.{split_name}')
       for shard in split.shards:

@@ -6,9 +6,11 @@ import numpy as np
 
 from official_ext.data.bad_text import BadText
 from official_ext.data.corpus import CorpusFile
-from official_ext.data.manifest import Shard
 from official_ext.data.manifest import Split
+from official_ext.data.manifest import Unigram
 from official_ext.data.settings import PrepareSettings
+from official_ext.data.shards import add_counts
+from official_ext.data.shards import WrittenShard
 
 
 @dataclasses.dataclass
@@ -19,14 +21,17 @@ class Outcome:
     sha256: hash of each file, in order; empty for one that could not be read.
     documents, tokens: of each split.
     bad_text: what was skipped.
-    shards: of each split, each with its entries in the index of records.
+    shards: of each split.
+    duplicates: paragraphs and bytes that were left out as repeated; None if
+      none were looked for.
   """
 
   sha256: list[str]
   documents: dict[str, int]
   tokens: dict[str, int]
   bad_text: BadText
-  shards: dict[str, list[tuple[Shard, np.ndarray]]]
+  shards: dict[str, list[WrittenShard]]
+  duplicates: dict[str, int] | None = None
 
   @classmethod
   def nothing_yet(cls, files: list[CorpusFile]) -> 'Outcome':
@@ -59,14 +64,32 @@ class Outcome:
     """What the manifest says of the splits."""
     return {
         split: Split(
-            sum(shard.examples for shard, _ in shards), self.documents[split],
-            self.tokens[split], tuple(shard for shard, _ in shards))
+            sum(written.shard.examples for written in shards),
+            self.documents[split], self.tokens[split],
+            tuple(written.shard for written in shards))
         for split, shards in self.shards.items()}
+
+  def unigram(self, vocab_size: int) -> Unigram | None:
+    """What token frequencies alone predict; None if nothing is held out."""
+    counts = {
+        split: add_counts(
+            [np.zeros(vocab_size, np.int64),
+             *(written.label_counts for written in shards)])
+        for split, shards in self.shards.items()}
+    held_out = counts.get('eval')
+    if held_out is None or not held_out.sum():
+      return None
+    # One more of each piece, so that no held-out token is impossible.
+    share = (counts['train'] + 1) / (counts['train'].sum() + vocab_size)
+    return Unigram(
+        cross_entropy=float(-held_out @ np.log(share) / held_out.sum()),
+        accuracy=float(held_out[counts['train'].argmax()] / held_out.sum()))
 
   def index_entries(self) -> np.ndarray:
     """int64 [entries] of all shards, in the manifest's order."""
     return np.concatenate(
-        [entries for shards in self.shards.values() for _, entries in shards])
+        [written.entries for shards in self.shards.values()
+         for written in shards])
 
 
 def shard_names(settings: PrepareSettings) -> dict[str, list[str]]:

@@ -59,12 +59,15 @@ class Block:
     kind: 'txt' or 'jsonl'.
     first_line: number of the block's first line in the file, counted from 1.
     data: the bytes, not yet decoded.
+    repeated_lines: numbers of lines, counted from 0 in `data`, that repeat
+      earlier text and are left out.
   """
 
   path: str
   kind: str
   first_line: int
   data: bytes
+  repeated_lines: frozenset[int] = frozenset()
 
 
 def _glob(pattern: str) -> list[str]:

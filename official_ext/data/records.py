@@ -63,6 +63,24 @@ def serialize_rows(rows: np.ndarray) -> list[bytes]:
   return [flat[start:end] for start, end in zip([0] + ends, ends)]
 
 
+def predicted_ids(rows: np.ndarray) -> np.ndarray:
+  """The tokens that a model is asked for in `rows`, one after another.
+
+  Args:
+    rows: [examples] of `row_dtype`.
+
+  Returns:
+    int64 [predictions]: the masked tokens; of causal rows, every token but the
+    first of each sequence.
+  """
+  if 'labels' in rows.dtype.names:
+    slots, counts = rows['labels'], rows['num_predictions']
+  else:
+    slots, counts = rows['ids'][:, 1:], rows['length'].astype(np.int64) - 1
+  is_used = np.arange(slots.shape[1]) < counts[:, None]
+  return slots[is_used].astype(np.int64)
+
+
 def _masked_lm_entries(rows, place, is_token):
   num_rows, num_predictions = rows['positions'].shape
   is_b = is_token & (place >= rows['b_start'][:, None])

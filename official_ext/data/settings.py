@@ -42,6 +42,8 @@ class PrepareSettings:
       read everything.
     on_bad_text: 'stop', or 'skip' lines that are not UTF-8, records that are
       not JSON with a text, and the rest of files that cannot be read.
+    remove_duplicates: whether paragraphs that the corpus repeats are left out;
+      None means no. The embedded corpus never has any.
     seed: of every random choice.
 
   Raises:
@@ -62,6 +64,7 @@ class PrepareSettings:
   num_shards: int = 16
   max_input_bytes: int | None = None
   on_bad_text: str = 'stop'
+  remove_duplicates: bool | None = None
   seed: int = 0
 
   def __post_init__(self):
@@ -133,6 +136,8 @@ class PrepareSettings:
              self.vocab_file is None or isinstance(self.vocab_file, str),
              'a path'),
             ('lower_case', isinstance(self.lower_case, bool), 'True or False'),
+            ('remove_duplicates',
+             self.remove_duplicates in (None, True, False), 'True or False'),
             ('seed', _is_whole(self.seed, 0, (1 << 63) - 1),
              'a whole number from 0 to 2**63 - 1'),
         ) if not good]
@@ -162,7 +167,8 @@ class PrepareSettings:
     return {name: getattr(self, name) for name in (
         *masked_lm, 'eval_fraction', 'num_shards', 'max_input_bytes',
         'on_bad_text')} | {
-            'vocabulary': 'given' if self.vocab_file else 'learned'}
+            'vocabulary': 'given' if self.vocab_file else 'learned',
+            'remove_duplicates': bool(self.remove_duplicates)}
 
 
 def _is_whole(value: Any, least: int, most: int | None = None) -> bool:

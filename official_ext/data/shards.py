@@ -8,13 +8,14 @@ in memory, an external bucket sort.
 
 import glob
 import os
-from typing import Iterable, Iterator
+from typing import Iterable, Iterator, NamedTuple
 
 import numpy as np
 
 from official_ext.data import partial_tensorflow
 from official_ext.data import record_index
 from official_ext.data.manifest import Shard
+from official_ext.data.records import predicted_ids
 from official_ext.data.records import serialize_rows
 from official_ext.data.stored_file import file_sha256
 from official_ext.data.stored_file import file_size
@@ -24,6 +25,21 @@ SORT_BYTES = 32 << 20
 _BUCKETS = 16
 # Serialising takes some twenty bytes a token of the rows at hand.
 _TOKENS_AT_ONCE = 1 << 19
+
+
+class WrittenShard(NamedTuple):
+  """What is known of a shard once it is written.
+
+  Attributes:
+    shard: its entry in the manifest.
+    entries: int64 [entries], its part of the index of records.
+    label_counts: int64 [ids], how often each id is predicted; ids beyond the
+      end are not.
+  """
+
+  shard: Shard
+  entries: np.ndarray
+  label_counts: np.ndarray
 
 
 def rows_by_shard(rows: np.ndarray, num_shards: int
@@ -49,7 +65,7 @@ def spill_rows(directory: str, split: str, number: int,
 
 def write_shard(directory: str, split: str, number: int, num_shards: int,
                 dtype: np.dtype, output_path: str,
-                sort_bytes: int = SORT_BYTES) -> tuple[Shard, np.ndarray]:
+                sort_bytes: int = SORT_BYTES) -> WrittenShard:
   """Shuffles the spilled rows of one shard and writes them; removes the spill.
 
   Args:
@@ -60,9 +76,6 @@ def write_shard(directory: str, split: str, number: int, num_shards: int,
     dtype: the rows'.
     output_path: the TFRecord file to write.
     sort_bytes: rows sorted in memory at once.
-
-  Returns:
-    The shard's entry in the manifest, and its entries in the index of records.
   """
   spills = sorted(glob.glob(os.path.join(
       glob.escape(directory), f'{split}-{number:05d}-*.rows')))
@@ -72,13 +85,15 @@ def write_shard(directory: str, split: str, number: int, num_shards: int,
       _sorted_pieces(spills, low, high, dtype, sort_bytes), output_path)
 
 
-def write_rows(parts: Iterable[np.ndarray], path: str
-               ) -> tuple[Shard, np.ndarray]:
+def write_rows(parts: Iterable[np.ndarray], path: str) -> WrittenShard:
   """Writes rows, in the order given, as the records of one TFRecord file."""
   examples = offset = 0
   entries = []
+  label_counts = np.zeros(0, np.int64)
   with partial_tensorflow.record_writer(path) as writer:
     for rows in parts:
+      label_counts = add_counts(
+          [label_counts, np.bincount(predicted_ids(rows))])
       step = max(1, _TOKENS_AT_ONCE // rows['ids'].shape[1])
       for start in range(0, len(rows), step):
         for record in serialize_rows(rows[start:start + step]):
@@ -89,7 +104,17 @@ def write_rows(parts: Iterable[np.ndarray], path: str
           offset += len(record) + record_index.FRAME_BYTES
   shard = Shard(
       os.path.basename(path), examples, file_size(path), file_sha256(path))
-  return shard, np.array([*entries, offset], np.int64)
+  return WrittenShard(
+      shard, np.array([*entries, offset], np.int64), label_counts)
+
+
+def add_counts(counts: Iterable[np.ndarray]) -> np.ndarray:
+  """The sum of vectors that may be of different lengths, int64."""
+  counts = list(counts)
+  total = np.zeros(max(map(len, counts), default=0), np.int64)
+  for each in counts:
+    total[:len(each)] += each
+  return total
 
 
 def _sorted_pieces(paths: list[str], low: int, high: int, dtype: np.dtype,

@@ -191,7 +191,7 @@ def test_the_manifest_says_what_the_data_are_for(data, corpus):
   assert manifest.max_predictions_per_seq == 0
   assert manifest.settings == {
       'eval_fraction': 0.1, 'num_shards': 4, 'max_input_bytes': None, 'on_bad_text': 'stop',
-      'vocabulary': 'learned'}
+      'vocabulary': 'learned', 'remove_duplicates': False}
   assert Manifest.read(folder) == manifest
   said = []
   assert build.prepare(folder, [corpus], SETTINGS, say=said.append) == manifest

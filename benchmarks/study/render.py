@@ -1,0 +1,196 @@
+"""Writes `docs/evidence.md`, its figures, and the tables, from the results.
+
+No figure on the page is typed by hand: the template asks for results by the
+name of their arm, and an arm that was not run yet is shown as such.
+"""
+
+from collections.abc import Mapping, Sequence
+import csv
+import io
+import math
+import pathlib
+from typing import Any
+
+import jinja2
+
+from benchmarks.study import arms as arms_lib
+from benchmarks.study import figures
+from benchmarks.study import results
+from benchmarks.study import arm_results
+from benchmarks.study.arm_results import ArmResult
+from benchmarks.study.arm_results import Spread
+
+_ROOT = pathlib.Path(__file__).parents[2]
+PAGE = _ROOT / 'docs' / 'evidence.md'
+IMAGES = _ROOT / 'docs' / 'images'
+TABLE = pathlib.Path(__file__).parent / 'results.csv'
+_TEMPLATE = pathlib.Path(__file__).parent / 'evidence.md.jinja'
+NOT_RUN = 'not run yet'
+
+
+def page(runs: Sequence[results.Record]) -> str:
+  """The text of `docs/evidence.md`."""
+  found = arm_results.summarise(arms_lib.ARMS.values(), runs)
+  environment = jinja2.Environment(
+      loader=jinja2.FileSystemLoader(_TEMPLATE.parent), trim_blocks=True,
+      lstrip_blocks=True, undefined=jinja2.StrictUndefined,
+      keep_trailing_newline=True)
+  planned = list(arms_lib.runs())
+  done = {(run['arm'], run['seed']) for run in runs}
+  return environment.get_template(_TEMPLATE.name).render(
+      table=lambda group: _table(group, found),
+      growths=lambda group: _growth_table(group, found),
+      compare=lambda one, other: _compare(found.get(one), found.get(other)),
+      loss=lambda name: _loss(found.get(name)),
+      saving=lambda name: _saving(found.get(name)),
+      gap=lambda one, other: _gap(found.get(one), found.get(other)),
+      found=found,
+      has=lambda *names: all(name in found for name in names),
+      num_planned=len(planned),
+      num_done=sum((arm.name, seed) in done for arm, seed in planned),
+      machines=sorted({run['machine']['processor'] for run in runs}),
+      commits=sorted({run['code']['commit'] for run in runs}),
+      modified=any(run['code']['modified'] for run in runs))
+
+
+def write(runs: Sequence[results.Record]) -> list[pathlib.Path]:
+  """Writes page, figures and the table of all runs; returns their paths."""
+  found = arm_results.summarise(arms_lib.ARMS.values(), runs)
+  PAGE.write_text(page(runs), encoding='utf-8')
+  TABLE.write_text(_csv(found), encoding='utf-8')
+  return [PAGE, TABLE, *figures.draw(found, IMAGES)]
+
+
+def spread(value: Spread | None, digits: int = 3) -> str:
+  if value is None:
+    return NOT_RUN
+  text = f'{value.mean:.{digits}f}'
+  return text if value.deviation is None else (
+      f'{text} ± {value.deviation:.{digits}f}')
+
+
+def flops(value: float) -> str:
+  exponent = math.floor(math.log10(value))
+  return f'{value / 10 ** exponent:.2f}e{exponent}'
+
+
+def percent(share: float) -> str:
+  return f'{100 * share:+.0f} %'
+
+
+def _loss(result: ArmResult | None) -> str:
+  return NOT_RUN if result is None else f'{spread(result.loss)} nats'
+
+
+def _saving(result: ArmResult | None) -> str:
+  """What an arm saves, in words."""
+  if result is None or not result.reached:
+    return NOT_RUN
+  if result.saved is None:
+    count = sum(each is not None for each in result.reached)
+    return (f'its final loss is not reached by {len(result.reached) - count} of '
+            f'{len(result.reached)} seeds')
+  return (f'reached with {100 * (1 - result.saved):.0f} % of the FLOPs '
+          f'({percent(result.speedup)})')
+
+
+def _gap(one: ArmResult | None, other: ArmResult | None) -> str:
+  """Final loss of one arm minus that of the other, in nats."""
+  if one is None or other is None:
+    return NOT_RUN
+  return f'{one.loss.mean - other.loss.mean:+.3f} nats'
+
+
+def _compare(one: ArmResult | None, other: ArmResult | None) -> str:
+  """How two arms' final losses compare, for the middle of a sentence.
+
+  'Better' means by more than the larger of the two standard deviations, with
+  at least two seeds each.
+  """
+  if one is None or other is None:
+    return NOT_RUN
+  difference = one.loss.mean - other.loss.mean
+  deviations = [each.loss.deviation for each in (one, other)]
+  said = 'ends lower' if difference < 0 else 'ends higher'
+  text = f'{said} by {abs(difference):.3f} nats'
+  if None in deviations:
+    return f'{text} (one seed: a first look)'
+  if abs(difference) <= max(deviations):
+    return (f'cannot be told apart (difference {difference:+.3f} nats, within '
+            f'one standard deviation, {max(deviations):.3f})')
+  return text
+
+
+def _table(group: str, found: Mapping[str, ArmResult]) -> str:
+  """The Markdown table of a group of arms."""
+  rows = [('arm', 'seeds', 'final loss (nats)', 'accuracy', 'FLOPs', 'to the '
+           "control's loss: FLOPs", 'saved', 'speed-up', 'processor s',
+           'tokens per parameter')]
+  for arm in arms_lib.ARMS.values():
+    if group not in arm.groups:
+      continue
+    result = found.get(arm.name)
+    if result is None:
+      rows.append((f'{arm.label} (`{arm.name}`)', f'0 of {arm.num_seeds}',
+                   NOT_RUN, *('',) * 7))
+      continue
+    rows.append((
+        f'{arm.label} (`{arm.name}`)', f'{len(result.runs)} of {arm.num_seeds}',
+        spread(result.loss),
+        f'{100 * result.accuracy.mean:.1f} %', flops(result.flops),
+        *_reached_cells(result), f'{result.seconds:.0f}',
+        f'{result.tokens_per_parameter:.1f}'))
+  return _markdown(rows)
+
+
+def _reached_cells(result: ArmResult) -> tuple[str, str, str]:
+  if not result.reached:
+    return ('control not run yet', '', '')
+  if result.arm.name == result.arm.control:
+    return ('', '', '')
+  if result.flops_to_loss is None:
+    count = sum(each is not None for each in result.reached)
+    return (f'not reached ({count} of {len(result.reached)} seeds)', '', '')
+  return (flops(result.flops_to_loss.mean),
+          f'{100 * result.saved:.0f} %', percent(result.speedup))
+
+
+def _growth_table(group: str, found: Mapping[str, ArmResult]) -> str:
+  rows = [('arm', 'step', 'growth', 'jump of the loss (nats)',
+           'steps until recovered')]
+  for result in found.values():
+    if group not in result.arm.groups:
+      continue
+    for growth in result.growths:
+      if not growth.operators:
+        continue
+      rows.append((
+          result.arm.label, str(growth.step), ', '.join(growth.operators),
+          spread(growth.jump),
+          'not by all seeds' if growth.recovery_steps is None
+          else f'{growth.recovery_steps.mean:.0f}'))
+  return _markdown(rows) if len(rows) > 1 else f'({NOT_RUN})'
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+  head, *body = (f'| {" | ".join(row)} |' for row in rows)
+  return '\n'.join([head, '|' + '---|' * len(rows[0]), *body])
+
+
+def _csv(found: Mapping[str, ArmResult]) -> str:
+  """One line per run."""
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator='\n')
+  writer.writerow((
+      'arm', 'seed', 'final_loss', 'final_accuracy', 'train_flops',
+      'processor_seconds', 'flops_to_control_loss', 'parameters', 'tokens',
+      'commit'))
+  for result in found.values():
+    reached: Sequence[Any] = result.reached or (None,) * len(result.runs)
+    for run, crossed in zip(result.runs, reached):
+      writer.writerow((
+          run['arm'], run['seed'], run['final_loss'], run['final_accuracy'],
+          f'{run["curve"][-1][1]:.6g}', run['curve'][-1][2],
+          f'{crossed.flops:.6g}' if crossed else '', run['parameters'],
+          run['tokens'], run['code']['commit']))
+  return text.getvalue()
