@@ -32,7 +32,8 @@ def draw(run: RunSummary) -> dict[str, bytes]:
   Returns:
     PNG files by name, in the order in which a page shows them.
   """
-  pictures = {'loss_by_step.png': _by_step(run, 'loss', 'loss', WIDE)}
+  pictures = {'loss_by_step.png': _by_step(
+      run, run.loss_metric, run.loss_name, WIDE)}
   if run.train or run.held_out:
     pictures['loss_by_flops.png'] = _by_flops(run)
     pictures['loss_by_walltime.png'] = _by_walltime(run)
@@ -51,6 +52,8 @@ def _by_step(run: RunSummary, key: str, label: str, size: tuple[float, float],
     axes.yaxis.set_major_formatter(ticker.PercentFormatter(1))
     axes.set_ylim(bottom=0)
     _mark_most_frequent_token(axes, run)
+  else:
+    _mark_unigram(axes, run)
   _finish(axes, run, [stage.end_step for stage in run.stages], 'steps', label)
   axes.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
   axes.xaxis.set_major_formatter(ticker.StrMethodFormatter('{x:,.0f}'))
@@ -61,10 +64,11 @@ def _by_flops(run: RunSummary) -> bytes:
   figure, axes = new_figure(HALF)
   factor, prefix = quantities.scale_of(run.full_model_flops)
   spent = np.cumsum([stage.flops for stage in run.stages])
-  _plot_curves(axes, run, 'train_flops', factor, 'loss')
+  _plot_curves(axes, run, 'train_flops', factor, run.loss_metric)
+  _mark_unigram(axes, run)
   _mark_full_model(axes, run, run.full_model_flops / factor, spent[-1] / factor)
   _finish(axes, run, list(spent / factor), f'training FLOPs ({prefix}FLOP)',
-          'loss')
+          run.loss_name)
   return png(figure)
 
 
@@ -75,13 +79,14 @@ def _by_walltime(run: RunSummary) -> bytes:
   # As if evaluation and start-up grew alike, so that the page has one number.
   full = last * (1 + run.walltime_speedup) if is_estimated else last
   factor, unit = quantities.seconds_scale_of(max(last, full))
-  _plot_curves(axes, run, 'wall_seconds', factor, 'loss')
+  _plot_curves(axes, run, 'wall_seconds', factor, run.loss_metric)
+  _mark_unigram(axes, run)
   ends = [_wall_seconds_at_end(run, stage) / factor for stage in run.stages]
   if is_estimated:
     _mark_full_model(axes, run, full / factor, last / factor, 'estimate')
   else:
     axes.set_xlim(0, last / factor)
-  _finish(axes, run, ends, f'walltime ({unit})', 'loss')
+  _finish(axes, run, ends, f'walltime ({unit})', run.loss_name)
   return png(figure)
 
 
@@ -119,6 +124,12 @@ def _mark_most_frequent_token(axes: Axes, run: RunSummary) -> None:
   if accuracy is not None:
     axes.axhline(accuracy, color=MUTED, linewidth=1, linestyle=(0, (5, 3)),
                  label='always the most frequent token', zorder=2)
+
+
+def _mark_unigram(axes: Axes, run: RunSummary) -> None:
+  if run.unigram is not None:
+    axes.axhline(run.unigram.cross_entropy, color=MUTED, linewidth=1,
+                 linestyle=(0, (5, 3)), label='unigram level', zorder=2)
 
 
 def _mark_full_model(axes: Axes, run: RunSummary, full: float, spent: float,

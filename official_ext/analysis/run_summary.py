@@ -9,8 +9,10 @@ from typing import Any
 import tensorflow as tf
 
 from official_ext.analysis import flops
+from official_ext.data.manifest import Unigram
 from official_ext.growth.architecture import Architecture
 from official_ext.schedules import ResolvedStage
+from official_ext.training import plateau
 from official_ext.training import run_directory
 from official_ext.training.run_directory import RunDirectory
 
@@ -107,6 +109,27 @@ class RunSummary:
   def accuracy_name(self) -> str:
     return ('next-token accuracy' if self.target.family == 'gpt'
             else 'masked accuracy')
+
+  @property
+  def loss_metric(self) -> str:
+    """The key of the loss over tokens in metrics records."""
+    return 'causal_lm_loss' if self.target.family == 'gpt' else 'masked_lm_loss'
+
+  @property
+  def loss_name(self) -> str:
+    return ('causal-LM loss' if self.target.family == 'gpt'
+            else 'masked-LM loss')
+
+  @property
+  def unigram(self) -> Unigram | None:
+    """What token frequencies alone predict; None if the data did not say it."""
+    found = self.manifest.get('unigram')
+    return Unigram(**found) if found else None
+
+  @property
+  def is_near_unigram(self) -> bool:
+    """Whether the newest held-out loss is still at the unigram level."""
+    return plateau.is_near(self.last_held_out[self.loss_metric], self.unigram)
 
   @property
   def step(self) -> int:

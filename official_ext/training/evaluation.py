@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from official_ext.data.manifest import Unigram
+
 
 class HeldOutEvaluation:
   """Evaluates a model on the same held-out batches every time.
@@ -15,12 +17,16 @@ class HeldOutEvaluation:
     model: a compiled model.
     batches: held-out batches, distributed if the strategy wants it so.
     num_steps: how many of them.
+    unigram: what token frequencies alone predict; None if it is not known.
 
   Attributes:
     num_steps: the same.
+    unigram: the same.
   """
 
-  def __init__(self, model: tf_keras.Model, batches, num_steps: int):
+  def __init__(self, model: tf_keras.Model, batches, num_steps: int,
+               unigram: Unigram | None = None):
+    self.unigram = unigram
     self._model = model
     self._batches = batches
     self.num_steps = num_steps

@@ -20,6 +20,7 @@ from official_ext.modeling import weights as weights_lib
 from official_ext.schedules import ResolvedStage
 from official_ext.training import checkpoint_seal
 from official_ext.training import init_checkpoint
+from official_ext.training import plateau
 from official_ext.training import run_directory
 from official_ext.training import strategy as strategy_lib
 from official_ext.training import workers as workers_lib
@@ -136,6 +137,8 @@ def _pretrain(config, config_text, flops_per_step, strategy, should_stop,
       directory.check_begins_anew()
     directory.forget_after(step if newest else -1)
   workers.check_same(_found(directory, newest))
+  if manifest.unigram and workers.is_chief:
+    _say(plateau.describe_level(manifest.unigram))
 
   data = _StageData(config, manifest, strategy)
   growth = ProgressiveGrowth(
@@ -169,7 +172,7 @@ def _pretrain(config, config_text, flops_per_step, strategy, should_stop,
       _say(f'resuming at step {step}, stage {stage.name!r}, from {newest}')
 
   evaluate = HeldOutEvaluation(
-      model, data.evaluation_batches(), config.eval_steps)
+      model, data.evaluation_batches(), config.eval_steps, manifest.unigram)
   past = _past(directory, newest, step)
   ledger = TimeLedger(past.get('spent_seconds'))
   recorder = RunRecorder(

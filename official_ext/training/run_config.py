@@ -54,7 +54,7 @@ class PretrainConfig:
       'stage', in every stage.
     growth_warmup_steps: steps of linear warm-up after each growth.
     beta_1: decay of the optimizer's first moment.
-    beta_2: decay of its second moment; small models learn faster with 0.98.
+    beta_2: decay of its second moment; many recent recipes use 0.98.
     epsilon: added to the root of the second moment.
     weight_decay_rate: decoupled weight decay, without LayerNorms and biases.
     gradient_clip_norm: largest global norm of the gradients; 0 does not clip.

@@ -15,6 +15,7 @@ import tqdm
 from official_ext.modeling import non_finite
 from official_ext.schedules import ResolvedStage
 from official_ext.training import durable_files
+from official_ext.training import plateau
 from official_ext.training import progressive_growth
 from official_ext.training import run_directory
 from official_ext.training.checkpoints import RunCheckpoints
@@ -177,8 +178,10 @@ class RunRecorder(tf_keras.callbacks.Callback,
       if record.get('moment') == 'end':
         return {name: value for name, value in record.items()
                 if isinstance(value, float)}
-    return self._log_evaluation(
+    metrics = self._log_evaluation(
         'end', most_frequent_token_accuracy=most_frequent_token_accuracy)
+    self._warn_of_plateau(metrics)
+    return metrics
 
   def close(self) -> None:
     """Ends the progress bar and flushes TensorBoard."""
@@ -195,7 +198,9 @@ class RunRecorder(tf_keras.callbacks.Callback,
     stage = self._growth.ending_stage
     if step > self._logged_step:
       self._log_training(stage)
-    self._loss_before = self._log_evaluation('before_growth', stage)['loss']
+    metrics = self._log_evaluation('before_growth', stage)
+    self._loss_before = metrics['loss']
+    self._warn_of_plateau(metrics)
 
   def after_growth(self, step: int, record: dict[str, Any]) -> None:
     self._ledger.add('growth', record['seconds'])
@@ -210,6 +215,11 @@ class RunRecorder(tf_keras.callbacks.Callback,
         f'{self._loss_before:.4f} -> {loss_after:.4f}')
     self._save()
     self._begin_interval()
+
+  def _warn_of_plateau(self, metrics: dict[str, float]) -> None:
+    warning = plateau.warning(metrics, self._evaluate.unigram)
+    if warning:
+      self._say(f'warning: {warning}')
 
   def _log_training(self, stage=None) -> None:
     stage = stage or self._growth.stage

@@ -71,6 +71,26 @@ def test_page_of_a_finished_run_holds_all_that_it_needs(run):
   assert not list(run.glob('*.partial'))
 
 
+def test_page_compares_with_the_unigram_level(run):
+  report.write_report(str(run))
+  words = _words(run / 'report.html')
+  last = run_summary.read_run(str(run)).last_held_out['masked_lm_loss']
+  assert f'masked-LM loss is {last:.3f} nats' in words
+  assert f'is 6.000 nats. The run is {6.0 - last:.2f} nats below it' in words
+  # A run that has not left it is said to be stuck.
+  manifest = run / 'data_manifest.json'
+  manifest.write_text(manifest.read_text().replace(
+      '"cross_entropy": 6.0', f'"cross_entropy": {last + 0.1}'))
+  report.write_report(str(run))
+  assert 'not yet clearly below it' in _words(run / 'report.html')
+  # Data of before the level was known.
+  content = json.loads(manifest.read_text())
+  del content['unigram']
+  manifest.write_text(json.dumps(content))
+  report.write_report(str(run))
+  assert 'unigram' not in _words(run / 'report.html').lower()
+
+
 def test_stage_table(run):
   report.write_report(str(run))
   words = _words(run / 'report.html')

@@ -28,7 +28,7 @@ train.pretrain_config.note = '<not a tag & not an entity>'
 MANIFEST = {
     'seq_length': 128, 'max_predictions_per_seq': 20, 'vocab_size': 8192,
     'vocab_sha256': 'c0ffee' * 10 + 'c0de', 'tokenizer': {'lower_case': True},
-    'seed': 0,
+    'seed': 0, 'unigram': {'cross_entropy': 6.0, 'accuracy': 0.0581},
     'splits': {
         'train': {'examples': 48_211, 'shards': [
             {'file': f'train-{i}.tfrecord', 'examples': 6000, 'bytes': 9_000_000,
