@@ -23,7 +23,7 @@ venv: ## make .venv from requirements.lock, if it is missing or stale
 quickstart: venv ## pre-train a small BERT by CompoundGrow, in minutes, on a CPU
 	@if [[ ! -f $(RUN)/data/manifest.json ]]; then \
 	  $(PY) -m official_ext.prepare --output_dir $(RUN)/data \
-	    --vocab_size 8192 --seq_length 128 --max_predictions_per_seq 20; \
+	    --vocab_size 4096 --seq_length 64 --max_predictions_per_seq 10; \
 	fi
 	@$(PY) -m official_ext.train --gin_file experiments/quickstart.gin \
 	  --model_dir $(RUN)/model --data_dir $(RUN)/data

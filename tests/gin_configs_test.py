@@ -293,7 +293,7 @@ def test_the_quickstart_passes_through_all_four_stages(load):
   assert [stage.architecture.num_layers for stage in stages] == [1, 2, 4, 4]
   assert [stage.architecture.is_treated for stage in stages] == [
       True, True, True, False]
-  assert config.architecture.sequence_length == 128
+  assert config.architecture.sequence_length == 64
 
 
 def test_knobs_of_an_include_can_be_turned_on_the_command_line(load):

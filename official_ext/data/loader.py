@@ -13,13 +13,18 @@ import os
 from official.nlp.data import pretrain_dataloader
 import tensorflow as tf
 
+from official_ext.data.dynamic_masking import DynamicMasking
+from official_ext.data.dynamic_masking import MaskedShare
 from official_ext.data.manifest import Manifest
+from official_ext.data.manifest import VOCABULARY_FILE
+from official_ext.data.masking import PieceTable
 from official_ext.data.record_index import DamagedRecordError
 from official_ext.data.record_index import read_offsets
 from official_ext.data.record_index import walk_records
 from official_ext.data.record_order import Piece
 from official_ext.data.record_order import RecordOrder
 from official_ext.data.record_order import Rows
+from official_ext.data.vocabulary import read_vocabulary
 
 # The group of a step, and those that may be read before the step is done.
 _GROUPS_READ_AHEAD = 3
@@ -73,21 +78,33 @@ class PretrainLoader(pretrain_dataloader.BertPretrainDataLoader):
     self._offsets = {}
 
   def training_batches(self, rows: BatchSlice, *, seed: int,
-                       start_step: int = 0) -> tf.data.Dataset:
+                       start_step: int = 0,
+                       masked_share: MaskedShare | None = None
+                       ) -> tf.data.Dataset:
     """Endless batches, one a replica and step, beginning at `start_step`.
 
     Args:
       rows: which part of each global batch to yield.
       seed: fixes the order of the records in every epoch.
       start_step: the step whose batch comes first.
+      masked_share: masks are drawn anew for every step, so many tokens of
+        them; None takes the masks that `prepare` drew. Masked-LM data only.
 
     Returns:
       A dataset of feature dictionaries `[rows_per_replica, ...]`, int32 and
       float32, under Model Garden's names; for causal language modelling
       `input_word_ids` and `input_mask` `[rows_per_replica, seq_length]`.
     """
-    return self._batches(
-        self._order('train', rows, seed), rows, start_step)
+    order = self._order('train', rows, seed)
+    if masked_share is None:
+      return self._batches(order, rows, start_step)
+    masking = DynamicMasking(
+        masked_share,
+        PieceTable.from_vocabulary(read_vocabulary(
+            os.path.join(self._data_dir, VOCABULARY_FILE))),
+        whole_words=bool(self._manifest.settings.get('whole_word_masking')),
+        seed=seed)
+    return self._batches(order, rows, start_step, masking)
 
   def evaluation_batches(self, rows: BatchSlice, num_steps: int
                          ) -> tf.data.Dataset:
@@ -139,8 +156,8 @@ class PretrainLoader(pretrain_dataloader.BertPretrainDataLoader):
         paths, counts, self._offsets[split],
         batch_size=rows.global_batch_size, seed=seed)
 
-  def _batches(self, order: RecordOrder, rows: BatchSlice, start_step: int
-               ) -> tf.data.Dataset:
+  def _batches(self, order: RecordOrder, rows: BatchSlice, start_step: int,
+               masking: DynamicMasking | None = None) -> tf.data.Dataset:
     mine = Rows(rows.global_batch_size,
                 first=rows.pipeline * rows.rows_per_pipeline,
                 count=rows.rows_per_pipeline)
@@ -148,8 +165,25 @@ class PretrainLoader(pretrain_dataloader.BertPretrainDataLoader):
     if rows.rows_per_replica != rows.rows_per_pipeline:
       batches = batches.unbatch().batch(
           rows.rows_per_replica, drop_remainder=True)
-    return batches.map(
-        self._decode_batch, num_parallel_calls=tf.data.AUTOTUNE,
+    if masking is None:
+      return batches.map(
+          self._decode_batch, num_parallel_calls=tf.data.AUTOTUNE,
+          deterministic=True).prefetch(tf.data.AUTOTUNE)
+    # Each step has a batch for every replica of this pipeline, one after
+    # another.
+    num_replicas = rows.rows_per_pipeline // rows.rows_per_replica
+
+    def decode_and_mask(number, records):
+      features = {
+          name: tf.ensure_shape(value, [rows.rows_per_replica, *value.shape[1:]])
+          for name, value in self._decode_batch(records).items()}
+      return masking(
+          features, start_step + number // num_replicas,
+          mine.first + number % num_replicas * rows.rows_per_replica,
+          rows.global_batch_size)
+
+    return batches.enumerate().map(
+        decode_and_mask, num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True).prefetch(tf.data.AUTOTUNE)
 
   def _name_to_features(self):

@@ -15,6 +15,7 @@ CHOICES = {
     'learning_rate_restart': ('peak', 'continuous', 'stage'),
     'position_initializer': ('normal', 'sinusoidal'),
     'optimizer_growth': ('reset', 'transfer', 'continue'),
+    'masking': ('static', 'dynamic'),
     'query_pool_type': ('mean', 'max'),
     'precision': ('float32', 'mixed_bfloat16'),
     'strategy': ('one_device', 'mirrored', 'multi_worker', 'tpu'),
@@ -71,6 +72,12 @@ def _number(least: float, below: float | None = None, *, exclusive=False):
   return check
 
 
+def _share_or_none(value):
+  if value is None:
+    return None
+  return _number(0, 1, exclusive=True)(value)
+
+
 def _truth(value):
   return None if isinstance(value, bool) else f'{value!r}; give True or False'
 
@@ -119,6 +126,8 @@ _FIELD_CHECKS = {
     'init_checkpoint': _path,
     'stage_data_dirs': _paths,
     'num_predictions': _whole(0),
+    'masked_share': _share_or_none,
+    'final_masked_share': _share_or_none,
     'eval_steps': _whole(1),
     'peak_learning_rate': _number(0, exclusive=True),
     'decay_fraction': _number(0, 1, exclusive=True),

@@ -50,6 +50,7 @@ def data_mistakes(config: Any, manifest: Manifest, wrong: set[str]
           f'data: {in_data} is {stored} in the manifest of {config.data_dir}, '
           f'but {in_model} is {wanted} in the model; set {setting} to '
           f'{stored} or prepare the data again')
+  found += _share_mistakes(config, manifest, wrong)
   if config.vocab_sha256 and manifest.vocab_sha256 != config.vocab_sha256:
     found.append(
         f'data: the vocabulary of {config.data_dir} has the hash '
@@ -85,6 +86,7 @@ def stage_data_mistakes(config: Any, manifest: Manifest | None) -> list[str]:
     by_length[short.seq_length] = path
     if manifest is not None:
       found += _differences(path, short, config.data_dir, manifest)
+      found += _share_mistakes(config, short, set())
       found += [f'stage_data_dirs: {line}' for line in _content_mistakes(
           path, short, config.batch_size)]
   if found:
@@ -104,6 +106,18 @@ def stage_data_mistakes(config: Any, manifest: Manifest | None) -> list[str]:
           f'stage_data_dirs: no shorter stage reads the sequences of {length} '
           f'tokens of {path}; drop it')
   return found
+
+
+def _share_mistakes(config: Any, manifest: Manifest, wrong: set[str]
+                    ) -> list[str]:
+  """Says if more tokens are to be masked than the records have slots for."""
+  names = ('masking', 'masked_share', 'final_masked_share')
+  if wrong & {*names, 'num_steps'} or config.masking != 'dynamic' or (
+      config.masked_share is config.final_masked_share is None):
+    return []
+  mistake = config.masked_shares(manifest).mistake(
+      manifest.seq_length, manifest.max_predictions_per_seq)
+  return [f'data: {mistake}'] if mistake else []
 
 
 def stage_manifests(config: Any, manifest: Manifest

@@ -235,8 +235,10 @@ class _StageData:
   def training_batches(self, stage: ResolvedStage, step: int):
     """Endless distributed batches of a stage, from a step of the run on."""
     loader = self._loaders[stage.architecture.sequence_length]
+    _, manifest = self._manifests[stage.architecture.sequence_length]
     return self._distributed(lambda rows: loader.training_batches(
-        rows, seed=self._config.seed, start_step=step))
+        rows, seed=self._config.seed, start_step=step,
+        masked_share=self._config.masked_shares(manifest)))
 
   def evaluation_batches(self):
     return self._distributed(lambda rows: self._whole.evaluation_batches(

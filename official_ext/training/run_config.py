@@ -1,18 +1,18 @@
 """One pre-training run as plain data, and every mistake that it can contain."""
 
 import dataclasses
-import itertools
 import math
 import os
 from collections.abc import Sequence
 from typing import Any
 
+from official_ext.data.masked_share import MaskedShare
 from official_ext.growth.architecture import Architecture
-from official_ext.growth.preservation import weight_growth_changes
 from official_ext.mistakes import one_line
 from official_ext.mistakes import raise_if_any
 from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import ResolvedStage
+from official_ext.training import continuation_mistakes
 from official_ext.training import data_mistakes
 from official_ext.training.config_fields import field_mistakes
 from official_ext.training.write_access import try_to_write
@@ -39,6 +39,13 @@ class PretrainConfig:
       have them (data truncation): the same text and vocabulary.
     num_predictions: masked tokens a sequence has room for; 76 are 15 % of 512.
       0 for a GPT, which predicts every token.
+    masking: 'static' trains on the masks that `prepare` drew; 'dynamic' draws
+      other ones whenever a sequence is read (RoBERTa). Held-out batches keep
+      theirs.
+    masked_share: share of the tokens that 'dynamic' masks at the first step;
+      None means the share that the data was prepared with.
+    final_masked_share: share at the last step, linear in between; None means
+      that it stays.
     eval_steps: batches of `batch_size` an evaluation reads from the held-out
       split.
     optimizer: 'adamw' or 'lamb'.
@@ -103,6 +110,9 @@ class PretrainConfig:
   init_checkpoint: str | None = None
   stage_data_dirs: Sequence[str] = ()
   num_predictions: int = 76
+  masking: str = 'static'
+  masked_share: float | None = None
+  final_masked_share: float | None = None
   eval_steps: int = 50
   optimizer: str = 'adamw'
   peak_learning_rate: float = 1e-4
@@ -182,9 +192,11 @@ class PretrainConfig:
     if not wrong & {'batch_size', 'num_replicas'}:
       found += self._replica_mistakes(num_replicas)
     if self.optimizer_growth == 'continue':
-      found += self._continuation_mistakes()
+      found += continuation_mistakes.setting_mistakes(self)
     if not wrong & {'learning_rate_restart', 'growth_warmup_steps'}:
       found += self._restart_mistakes()
+    if not wrong & {'masking', 'architecture'}:
+      found += self._masking_mistakes()
     if self.position_initializer == 'sinusoidal' and self.init_checkpoint:
       found.append(
           "position_initializer is 'sinusoidal', but the run starts from "
@@ -270,7 +282,7 @@ class PretrainConfig:
           f'{first.name!r}, trains {first.trained_part} only: the other weights '
           "have no moments to keep; give 'reset'")
     if self.optimizer_growth == 'continue':
-      found += _inexact_growths(stages)
+      found += continuation_mistakes.inexact_growths(stages)
     return found
 
   def _source_mistakes(self, manifest: Any) -> list[str]:
@@ -326,21 +338,34 @@ class PretrainConfig:
               f'{replicas * max(1, round(self.batch_size / replicas))}']
     return []
 
+  def _masking_mistakes(self) -> list[str]:
+    if self.masking == 'dynamic' and self.architecture.family == 'gpt':
+      return ["masking is 'dynamic', but a GPT predicts every token; leave it "
+              'out']
+    given = [name for name in ('masked_share', 'final_masked_share')
+             if getattr(self, name) is not None]
+    if given and self.masking != 'dynamic':
+      return [f'{name} is {getattr(self, name)!r}, but masking is '
+              f"{self.masking!r}; give masking = 'dynamic' or leave {name} out"
+              for name in given]
+    return []
+
+  def masked_shares(self, manifest: Any) -> MaskedShare | None:
+    """How the share of masked tokens goes; None if the data's masks are used."""
+    if self.masking != 'dynamic':
+      return None
+    start = self.masked_share
+    if start is None:
+      start = manifest.settings.get('masked_lm_probability', 0.15)
+    end = start if self.final_masked_share is None else self.final_masked_share
+    return MaskedShare(start, end, self.num_steps)
+
   def _restart_mistakes(self) -> list[str]:
     if self.learning_rate_restart == 'stage' and self.growth_warmup_steps:
       return [f'growth_warmup_steps is {self.growth_warmup_steps}, but with '
               "learning_rate_restart 'stage' every stage warms up over "
               'warmup_steps; give 0']
     return []
-
-  def _continuation_mistakes(self) -> list[str]:
-    wanted = {
-        'optimizer': 'adamw', 'gradient_clip_norm': 0, 'noise_scale': 0,
-        'output_dropout': 0, 'attention_dropout': 0}
-    return [
-        f'{name} is {getattr(self, name)!r}, but optimizer_growth is '
-        f"'continue', a test of exactness; give {value!r}"
-        for name, value in wanted.items() if getattr(self, name) != value]
 
   def _interval_mistakes(self) -> list[str]:
     if self.checkpoint_interval_steps % self.log_interval_steps:
@@ -367,23 +392,3 @@ class PretrainConfig:
       return [f"num_replicas is {self.num_replicas} but strategy 'one_device' "
               "has one; set strategy = 'mirrored' or drop num_replicas"]
     return []
-
-
-def _inexact_growths(stages: Sequence[ResolvedStage]) -> list[str]:
-  """The growths after which 'continue' would not be what it says."""
-  found = []
-  for before, after in itertools.pairwise(stages):
-    source, target = before.end_architecture, after.architecture
-    reasons = weight_growth_changes(
-        source, target, width=after.width_growth, depth=after.depth_growth)
-    # New layers have no past; moments of products are estimates.
-    reasons = reasons or [
-        f'{field} {getattr(source, field)} -> {getattr(target, field)}'
-        for field in ('num_layers', 'ffn_rank')
-        if getattr(source, field) != getattr(target, field)]
-    if reasons:
-      found.append(
-          "optimizer_growth is 'continue', a test of exactness, but stage "
-          f'{after.name!r} cannot go on exactly ({"; ".join(reasons)}); give '
-          "'transfer'")
-  return found

@@ -49,6 +49,10 @@ def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
           'use_next_sentence': config.use_next_sentence,
           'precision': config.precision,
           'noise_scale': config.noise_scale},
+      'masking': {
+          'masking': config.masking,
+          'masked_share': config.masked_share,
+          'final_masked_share': config.final_masked_share},
       'seed': config.seed,
       'data': {
           'vocab_sha256': manifest.vocab_sha256,

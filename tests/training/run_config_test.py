@@ -84,6 +84,26 @@ def test_restarts_and_starts_that_exclude_each_other():
              for line in found)
 
 
+def test_shares_of_masked_tokens():
+  assert make_config(masking='dynamic').mistakes(make_manifest()) == []
+  found = make_config(masked_share=0.2).mistakes()
+  assert len(found) == 1
+  assert 'masked_share is 0.2' in found[0] and "masking = 'dynamic'" in found[0]
+  # Three slots for 24 tokens.
+  fits = make_config(masking='dynamic', masked_share=0.1,
+                     final_masked_share=0.125)
+  assert fits.mistakes(make_manifest()) == []
+  found = make_config(masking='dynamic', masked_share=0.1,
+                      final_masked_share=0.2).mistakes(make_manifest())
+  assert len(found) == 1
+  for words in ('share 0.2 of 24 tokens', '4.8 predictions', 'room for 3',
+                'at most 0.125'):
+    assert words in found[0]
+  found = make_config(architecture=GPT, num_predictions=0, masking='dynamic',
+                      use_next_sentence=False, schedule=scratch()).mistakes()
+  assert len(found) == 1 and 'GPT predicts every token' in found[0]
+
+
 @pytest.mark.parametrize('name, value, message', [
     ('num_steps', 0, 'num_steps is 0; give a whole number of at least 1'),
     ('num_steps', 1e6,

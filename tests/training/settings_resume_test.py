@@ -33,6 +33,8 @@ SETTINGS = {
     'wsd, restarted': dict(
         learning_rate_schedule='wsd', decay_fraction=0.3, optimizer='lamb',
         optimizer_growth='reset', beta_2=0.98),
+    'masks drawn anew, more and more of them': dict(
+        masking='dynamic', masked_share=0.1, final_masked_share=0.2),
     'constant, counted within the stage': pytest.param(
         dict(learning_rate_schedule='constant', learning_rate_restart='stage',
              warmup_steps=2), marks=pytest.mark.slow),
@@ -66,7 +68,7 @@ def test_killed_run_ends_bit_identical(tmp_path, processes, settings):
   assert run_comparison.assert_same(
       tmp_path / 'disturbed', tmp_path / 'undisturbed') > 100
   recorded = json.loads((tmp_path / 'disturbed/schedule.json').read_text())
-  known = recorded['optimizer'] | recorded['model'] | {
+  known = recorded['optimizer'] | recorded['model'] | recorded['masking'] | {
       'optimizer': recorded['optimizer']['name'],
       'optimizer_growth': recorded['optimizer']['growth']}
   for name, value in settings.items():

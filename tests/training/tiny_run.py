@@ -67,7 +67,9 @@ def config(tmp_path, **changes) -> PretrainConfig:
 
 
 def _write_manifest(path, splits, vocabulary_prefix='piece', **changes) -> None:
-  vocabulary = ''.join(f'{vocabulary_prefix}{i}\n' for i in range(VOCABULARY))
+  pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
+  pieces += [f'{vocabulary_prefix}{i}' for i in range(len(pieces), VOCABULARY)]
+  vocabulary = ''.join(f'{piece}\n' for piece in pieces)
   with open(os.path.join(path, 'vocab.txt'), 'w') as file:
     file.write(vocabulary)
   Manifest(**{
