@@ -39,7 +39,9 @@ def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
           'learning_rate_restart': config.learning_rate_restart,
           'beta_1': config.beta_1,
           'beta_2': config.beta_2,
-          'epsilon': config.epsilon},
+          'epsilon': config.epsilon,
+          # Other parts round differently, and draw other dropout masks.
+          'gradient_accumulation_steps': config.gradient_accumulation_steps},
       'model': {
           'output_dropout': config.output_dropout,
           'attention_dropout': config.attention_dropout,
