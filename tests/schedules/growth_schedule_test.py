@@ -29,7 +29,8 @@ _stages = st.builds(
     weighted_norm=st.sampled_from([False, False, True]),
     trained_layers=st.sampled_from([None, None, 3, 12]),
     sub_model_depth=st.sampled_from([None, None, 0.25, 1.0]),
-    width_growth=st.sampled_from(['fpi', 'aki', 'net2net', 'direct_copy']),
+    width_growth=st.sampled_from(
+        ['fpi', 'aki', 'aki_literal', 'net2net', 'direct_copy']),
     depth_growth=st.sampled_from(['append', 'top', 'middle']))
 
 
