@@ -142,6 +142,7 @@ def test_the_files_that_are_promised_are_there():
         for size in ('tiny', 'base')),
       'experiments/bert2bert_minilm.gin',
       'experiments/quickstart.gin',
+      'experiments/stack_bert_published_base.gin',
   }
 
 
@@ -241,7 +242,8 @@ def test_experiments_have_the_papers_settings(name, load):
   config, _ = load(name)
   steps = 400_000 if 'stack_bert' in name else 1_000_000
   assert (config.num_steps, config.batch_size) == (steps, 256)
-  assert (config.peak_learning_rate, config.warmup_steps) == (1e-4, 10_000)
+  rate = 8e-4 if 'published' in name else 1e-4
+  assert (config.peak_learning_rate, config.warmup_steps) == (rate, 10_000)
   assert (config.weight_decay_rate, config.optimizer) == (0.01, 'adamw')
   assert (config.num_predictions, config.strategy) == (76, 'tpu')
   assert config.architecture.sequence_length == 512
