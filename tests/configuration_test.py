@@ -24,7 +24,7 @@ SOUND = '''
     train.num_steps = 100
     train.batch_size = 4
     train.num_predictions = 3
-    compound_grow.ffn_sharing = 4
+    compound_grow.ffn_sharing = 2
     model.num_layers = 4
     model.hidden_size = %WIDTH
     model.num_heads = 2
@@ -77,7 +77,7 @@ class TestWhatItGives:
         architecture=Architecture(
             num_layers=4, hidden_size=8, num_heads=2, inner_size=16,
             vocab_size=40, max_positions=24),
-        schedule=compound_grow(ffn_sharing=4), num_steps=100, batch_size=4,
+        schedule=compound_grow(ffn_sharing=2), num_steps=100, batch_size=4,
         num_predictions=3)
     assert type(config) is PretrainConfig
     assert type(config.architecture) is Architecture
@@ -192,7 +192,7 @@ class TestGinState:
 
   def test_library_functions_are_untouched_by_gin(self, write):
     load([write(SOUND)])
-    assert compound_grow().stages[0].ffn_sharing == 2
+    assert compound_grow().stages[0].ffn_sharing == 4
 
 
 # (settings after the sound file, the mistakes they make)

@@ -54,7 +54,7 @@ _GROWTHS = {
     'stack_middle': _stacked((5, 12), 'middle'),
     'compound_grow': [
         *_stacked((8, 16)),
-        (28, ['ffn_sharing 2 -> 1', 'query_pool 2 -> 1'], True)],
+        (28, ['ffn_sharing 4 -> 1', 'query_pool 2 -> 1'], True)],
     'mslt': _MSLT,
     'bert2bert': _BERT2BERT,
     'bert2bert_from_small': [

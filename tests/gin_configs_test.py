@@ -128,7 +128,7 @@ def test_the_files_that_are_promised_are_there():
       *(f'models/{name}.gin' for name in (
           *SIZES, 'bert_micro', 'bert_nano', 'gpt_micro', 'gpt_nano')),
       *(f'schedules/{name}.gin' for name in (
-          *PAPERS, *METHODS, 'compound_grow_k4', 'stack_interleave',
+          *PAPERS, *METHODS, 'compound_grow_k2', 'stack_interleave',
           'stack_middle', 'bert2bert_exact')),
       *(f'runs/{name}.gin'
         for name in ('pretrain', 'pretrain_gpt', 'tiny', 'tiny_gpt')),
@@ -142,6 +142,7 @@ def test_the_files_that_are_promised_are_there():
         for size in ('tiny', 'base')),
       'experiments/bert2bert_minilm.gin',
       'experiments/quickstart.gin',
+      'experiments/stack_bert_published_base.gin',
   }
 
 
@@ -215,8 +216,8 @@ def test_what_micro_models_grow_from_has_their_heads(family, load):
 @pytest.mark.parametrize('name, schedule', [
     ('scratch', schedules.scratch()),
     ('stack', schedules.stack()),
-    ('compound_grow', compound_grow(ffn_sharing=2)),
-    ('compound_grow_k4', compound_grow(ffn_sharing=4)),
+    ('compound_grow', compound_grow(ffn_sharing=4)),
+    ('compound_grow_k2', compound_grow(ffn_sharing=2)),
     ('stack_bert', schedules.stack_bert()),
     ('stack_interleave', schedules.stack_bert(depth_growth='interleave')),
     ('stack_middle', schedules.stack_bert(depth_growth='middle')),
@@ -241,7 +242,8 @@ def test_experiments_have_the_papers_settings(name, load):
   config, _ = load(name)
   steps = 400_000 if 'stack_bert' in name else 1_000_000
   assert (config.num_steps, config.batch_size) == (steps, 256)
-  assert (config.peak_learning_rate, config.warmup_steps) == (1e-4, 10_000)
+  rate = 8e-4 if 'published' in name else 1e-4
+  assert (config.peak_learning_rate, config.warmup_steps) == (rate, 10_000)
   assert (config.weight_decay_rate, config.optimizer) == (0.01, 'adamw')
   assert (config.num_predictions, config.strategy) == (76, 'tpu')
   assert config.architecture.sequence_length == 512
@@ -297,9 +299,9 @@ def test_the_quickstart_passes_through_all_four_stages(load):
 
 
 def test_knobs_of_an_include_can_be_turned_on_the_command_line(load):
-  config, _ = load('experiments/compound_grow_base.gin', 'FFN_SHARING = 4',
+  config, _ = load('experiments/compound_grow_base.gin', 'FFN_SHARING = 2',
                    'VOCAB_SIZE = 8192', 'SEQUENCE_LENGTH = 128')
-  assert config.schedule == compound_grow(ffn_sharing=4)
+  assert config.schedule == compound_grow(ffn_sharing=2)
   assert config.architecture.vocab_size == 8192
   assert config.architecture.sequence_length == 128
 

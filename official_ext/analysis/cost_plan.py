@@ -178,12 +178,15 @@ def full_model_plan(plan: CostPlan) -> CostPlan:
 def stage_predictions(config: PretrainConfig, stage: ResolvedStage) -> int:
   """Masked tokens a sequence of a stage, before its data is there.
 
-  Shorter sequences have as many fewer predictions, rounded up, as in BERT: 20 of
-  128 tokens where 512 have 76.
+  Shorter sequences have proportionally fewer predictions. As in BERT, which
+  masks 15 % of the tokens, the whole length is taken to be rounded down and a
+  shorter one is rounded up: 76 of 512 tokens, 20 of 128.
   """
   length = stage.architecture.sequence_length
   whole = config.architecture.sequence_length
-  return -(-config.num_predictions * length // whole)
+  if length == whole:
+    return config.num_predictions
+  return min(length, config.num_predictions * length // whole + 1)
 
 
 def _plan_stage(config, stage, sequences, num_cores, topology, utilization,

@@ -40,7 +40,7 @@ class Published:
   walltime: float
 
 
-# The text of the paper does not say with which sharing.
+# The paper's text does not give the sharing. The authors' released code has 4.
 PUBLISHED = (
     Published('stack_base', (), 'stacking, base', 0.687, 0.649),
     *(Published('compound_grow_base', (f'FFN_SHARING = {sharing}',),

@@ -10,6 +10,8 @@ from official_ext.growth.named_weights import layer_of
 from official_ext.growth.unit_maps import follow
 from official_ext.growth.unit_maps import UnitMap
 
+_GROUPS = ('residual', 'head', 'inner')
+
 
 @dataclasses.dataclass(frozen=True)
 class GrowthMaps:
@@ -23,6 +25,9 @@ class GrowthMaps:
     substitutes: for each target layer what it reads elsewhere: name within the
       block -> another such name, or None for zeros. Empty means nothing in any
       layer.
+    produced: for each target layer, group of units -> the map of the units that
+      its kernels and biases produce, where it is not the map above. Empty means
+      nowhere.
   """
 
   layers: tuple[int, ...]
@@ -30,11 +35,13 @@ class GrowthMaps:
   heads: tuple[UnitMap, ...]
   inner: tuple[UnitMap, ...]
   substitutes: tuple[Mapping[str, str | None], ...] = ()
+  produced: tuple[Mapping[str, UnitMap], ...] = ()
 
   def __post_init__(self):
-    if not self.substitutes:
-      object.__setattr__(self, 'substitutes', ({},) * len(self.layers))
-    for field in ('heads', 'inner', 'substitutes'):
+    for field in ('substitutes', 'produced'):
+      if not getattr(self, field):
+        object.__setattr__(self, field, ({},) * len(self.layers))
+    for field in ('heads', 'inner', 'substitutes', 'produced'):
       if len(getattr(self, field)) != len(self.layers):
         raise ValueError(
             f'GrowthMaps: {len(getattr(self, field))} {field} maps for '
@@ -56,8 +63,7 @@ class GrowthMaps:
       ValueError: if the sizes do not fit, or the other takes single units of
         layers in which this one substituted weights.
     """
-    if any(self.substitutes) and any(
-        unit_map.layers is not None for unit_map in other.heads + other.inner):
+    if any(self.substitutes) and other.mixes_layers:
       raise ValueError(
           'GrowthMaps.then: units of several layers are taken after weights of '
           'layers were substituted; widen first, then deepen.')
@@ -70,17 +76,48 @@ class GrowthMaps:
                     for layer, inner in zip(other.layers, other.inner)),
         substitutes=tuple(
             _substitute(self.substitutes[layer], later)
-            for layer, later in zip(other.layers, other.substitutes)))
+            for layer, later in zip(other.layers, other.substitutes)),
+        produced=tuple(
+            {group: follow(
+                [self.produced_map(group, middle)
+                 for middle in range(len(self.layers))],
+                self.layers, layer, other.produced_map(group, index))
+             for group in _GROUPS
+             if group in self.produced[layer] or group in other.produced[index]}
+            for index, layer in enumerate(other.layers)))
+
+  @property
+  def unit_maps(self) -> list[UnitMap]:
+    """Every map of any group and layer."""
+    return [self.residual, *self.heads, *self.inner,
+            *(unit_map for maps in self.produced for unit_map in maps.values())]
+
+  @property
+  def mixes_layers(self) -> bool:
+    """Whether any unit comes from another layer than the copied one."""
+    return any(unit_map.layers is not None for unit_map in self.unit_maps)
 
   def unit_map(self, name: str, axis: Axis) -> UnitMap | None:
     """The map along one axis of a target weight; None if it never widens."""
-    if axis.group == 'residual':
+    if axis.group not in _GROUPS:
+      return None
+    layer = layer_of(name)
+    if layer is None:
       return self.residual
-    if axis.group == 'head':
-      return self.heads[layer_of(name)]
-    if axis.group == 'inner':
-      return self.inner[layer_of(name)]
-    return None
+    # LayerNorms produce no units of their own: they follow what they read.
+    if axis.role == 'out' and not name.endswith(('/gamma', '/beta')):
+      return self.produced_map(axis.group, layer)
+    return self._read_map(axis.group, layer)
+
+  def produced_map(self, group: str, layer: int) -> UnitMap:
+    """The map of the units that a target layer produces."""
+    produced = self.produced[layer].get(group)
+    return self._read_map(group, layer) if produced is None else produced
+
+  def _read_map(self, group: str, layer: int) -> UnitMap:
+    if group == 'residual':
+      return self.residual
+    return (self.heads if group == 'head' else self.inner)[layer]
 
   def source_name(self, name: str) -> str | None:
     """The source weight that a target weight is made of; None means zeros."""

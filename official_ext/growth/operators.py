@@ -16,6 +16,7 @@ from official_ext.growth.refusals import seed_mistakes
 from official_ext.growth.unit_maps import UnitMap
 from official_ext.growth.widths import Widening
 from official_ext.growth.widths import WIDTH_RULES
+from official_ext.growth.widths import WidthRule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +46,12 @@ def widen_residual(width: str = 'fpi', seed: int = 0) -> Operator:
   """Adds units to the residual stream; says how LayerNorms weigh them."""
 
   def maps(source: Architecture, reached: Architecture) -> GrowthMaps:
-    unit_map = WIDTH_RULES[width].unit_map(Widening(
-        'residual', source.hidden_size, reached.hidden_size, 0,
-        source.num_layers, seed))
-    return dataclasses.replace(GrowthMaps.identity(source), residual=unit_map)
+    rule = WIDTH_RULES[width]
+    widenings = _widenings(
+        seed, 'residual', source, source.hidden_size, reached.hidden_size)
+    return dataclasses.replace(
+        GrowthMaps.identity(source), residual=rule.unit_map(widenings[0]),
+        produced=_produced_maps(rule, widenings))
 
   return Operator(
       'hidden',
@@ -62,9 +65,12 @@ def widen_heads(width: str = 'fpi', seed: int = 0) -> Operator:
   """Adds whole attention heads of an unchanged head size."""
 
   def maps(source: Architecture, reached: Architecture) -> GrowthMaps:
+    rule = WIDTH_RULES[width]
+    widenings = _widenings(
+        seed, 'head', source, source.num_heads, reached.num_heads)
     return dataclasses.replace(
-        GrowthMaps.identity(source), heads=_maps_of_layers(
-            width, seed, 'head', source, source.num_heads, reached.num_heads))
+        GrowthMaps.identity(source), heads=tuple(map(rule.unit_map, widenings)),
+        produced=_produced_maps(rule, widenings))
 
   return Operator(
       'heads',
@@ -77,10 +83,13 @@ def widen_inner(width: str = 'fpi', seed: int = 0) -> Operator:
   """Adds feed-forward units: removes sharing, or goes beyond, or both."""
 
   def maps(source: Architecture, reached: Architecture) -> GrowthMaps:
+    rule = WIDTH_RULES[width]
+    widenings = _widenings(
+        seed, 'inner', source, source.stored_inner_size,
+        reached.stored_inner_size)
     return dataclasses.replace(
-        GrowthMaps.identity(source), inner=_maps_of_layers(
-            width, seed, 'inner', source, source.stored_inner_size,
-            reached.stored_inner_size))
+        GrowthMaps.identity(source), inner=tuple(map(rule.unit_map, widenings)),
+        produced=_produced_maps(rule, widenings))
 
   return Operator(
       'inner',
@@ -189,10 +198,19 @@ def layer_map(
   return DEPTH_RULES[depth].layers(num_layers, new_num_layers)
 
 
-def _maps_of_layers(
-    width: str, seed: int, group: str, source: Architecture, size: int,
-    new_size: int) -> tuple[UnitMap, ...]:
-  return tuple(
-      WIDTH_RULES[width].unit_map(Widening(
-          group, size, new_size, layer, source.num_layers, seed))
-      for layer in range(source.num_layers))
+def _widenings(
+    seed: int, group: str, source: Architecture, size: int, new_size: int
+) -> list[Widening]:
+  """The widening of one group of units, for each layer."""
+  return [Widening(group, size, new_size, layer, source.num_layers, seed)
+          for layer in range(source.num_layers)]
+
+
+def _produced_maps(
+    rule: WidthRule, widenings: list[Widening]
+) -> tuple[dict[str, UnitMap], ...]:
+  """`GrowthMaps.produced` of one group of units."""
+  if rule.produced_map is None:
+    return ()
+  return tuple({widening.group: rule.produced_map(widening)}
+               for widening in widenings)

@@ -76,9 +76,8 @@ def preserves_function(
 
 def _mixes_other_units(maps: GrowthMaps) -> bool:
   """Whether sums get terms of fresh units, or of units of other layers."""
-  return any(
-      unit_map.num_fresh or unit_map.layers is not None
-      for unit_map in (maps.residual, *maps.heads, *maps.inner))
+  return maps.mixes_layers or any(
+      unit_map.num_fresh for unit_map in maps.unit_maps)
 
 
 def _keeps_statistics(

@@ -62,16 +62,28 @@ def _rank_mistakes(
   if source.ffn_rank != target.ffn_rank:
     return [f'ffn_rank changes from {source.ffn_rank} to {target.ffn_rank}; '
             f'keep {source.ffn_rank}, or give None to multiply out']
-  if width in WIDTH_RULES and any(
-      WIDTH_RULES[width].unit_map(Widening(
-          'inner', source.stored_inner_size, target.stored_inner_size, layer,
-          source.num_layers, 0)).layers is not None
-      for layer in range(source.num_layers)
-      if target.stored_inner_size > source.stored_inner_size):
+  if width in WIDTH_RULES and _mixes_factors(source, target, width):
     return [f'width {width!r} takes feed-forward units of other layers, whose '
             f'factors of ffn_rank {source.ffn_rank} do not fit; give ffn_rank '
             'None to multiply out']
   return []
+
+
+def _mixes_factors(
+    source: Architecture, target: Architecture, width: str) -> bool:
+  """Whether units of factorised kernels come from several layers."""
+  rule = WIDTH_RULES[width]
+  groups = [('inner', 'stored_inner_size', rule.unit_map)]
+  if rule.produced_map is not None:
+    groups += [('inner', 'stored_inner_size', rule.produced_map),
+               ('residual', 'hidden_size', rule.produced_map)]
+  return any(
+      unit_map(Widening(
+          group, getattr(source, size), getattr(target, size), layer,
+          source.num_layers, 0)).layers is not None
+      for group, size, unit_map in groups
+      if getattr(target, size) > getattr(source, size)
+      for layer in range(source.num_layers))
 
 
 def _norm_mistakes(

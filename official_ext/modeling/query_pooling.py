@@ -5,16 +5,22 @@ fewer queries than there are tokens: runs of consecutive unmasked tokens share
 one query, the mean of their embeddings, while [CLS] and every masked token keep
 a query of their own. Keys and values stay whole.
 
-The paper pools within a fixed grid. Here the unmasked, valid tokens are counted
-off from left to right and every `pool_size` of them share a slot, so a masked
-token between two others does not waste a slot and all shapes are static:
+The authors' released code removes the masked tokens before it pools, and so
+does this one: the unmasked, valid tokens are counted from left to right and
+every `pool_size` of them share a slot, so a masked token between two others
+wastes no slot and all shapes are static:
 
     rank(s) = number of poolable tokens before s
     slot(s) = floor(rank(s) / pool_size)
 
-Rows of the short sequence: [CLS], the slots, one row per prediction. Where that
-are many, some slots are added, always empty, that make the rows whole tiles of a
-TPU; no row attends to them.
+Rows of the short sequence: [CLS], the slots, one row per prediction. If there
+are many rows, a few slots that are always empty round them up to whole tiles of
+a TPU; no row attends to them.
+
+Two differences from the released code. It also pools padding, which here belongs
+to no slot. And it keeps `sequence` places for the unmasked tokens beside the
+masked ones: with 512 tokens and 76 predictions it has 333 rows where this layout
+has 296, and layer 0 has 588 keys instead of 512.
 """
 
 from typing import NamedTuple

@@ -67,7 +67,8 @@ _STAGES = st.fixed_dictionaries({}, optional={
     'ffn_rank': st.integers(1, 40), 'sequence_length': st.integers(1, 40),
     'length': st.sampled_from([0.5, 0.25]), 'weighted_norm': st.booleans(),
     'depth_growth': st.sampled_from(['append', 'top', 'identity', 'middle']),
-    'width_growth': st.sampled_from(['fpi', 'aki', 'net2net', 'direct_copy']),
+    'width_growth': st.sampled_from(
+        ['fpi', 'aki', 'aki_literal', 'net2net', 'direct_copy']),
     'trained_layers': st.integers(1, 5), 'sub_model_layers': st.integers(1, 5),
 })
 

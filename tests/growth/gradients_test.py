@@ -56,6 +56,7 @@ def test_grown_model_follows_the_small_one_under_adam(family, width, changes):
     # 2 units, 5 of them afterwards: units 0 and 1 have 3 and 2 copies.
     ('fpi', [1 / 3, 1 / 2, 1 / 3, 1 / 2, 1 / 3]),
     ('aki', [1 / 3, 1 / 2, 1 / 3, 1 / 2, 1 / 3]),
+    ('aki_literal', [1 / 3, 1 / 2, 1 / 3, 1 / 2, 1 / 3]),
     ('direct_copy', [1, 1, 1, 1, 1]),
 ])
 def test_rates_are_the_shares(width, expected):

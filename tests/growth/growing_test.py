@@ -103,8 +103,8 @@ def test_every_refusal_is_listed_at_once():
       'initializer_stddev is nan; give a number of at least 0',
       "depth 'sideways' is unknown; choose one of ['append', 'identity', "
       "'interleave', 'middle', 'top']",
-      "width 'slim' is unknown; choose one of ['aki', 'direct_copy', 'fpi', "
-      "'net2net']",
+      "width 'slim' is unknown; choose one of ['aki', 'aki_literal', "
+      "'direct_copy', 'fpi', 'net2net']",
       'num_layers shrinks from 4 to 3; give at least 4',
       'num_heads shrinks from 2 to 1; give at least 2',
       'stored_inner_size shrinks from 8 to 4; give at least 8',
@@ -179,6 +179,12 @@ def test_every_rule_says_what_it_does(rules):
     (dict(ffn_rank=3), dict(inner_size=9), 'aki',
      "width 'aki' takes feed-forward units of other layers, whose factors of "
      'ffn_rank 3 do not fit; give ffn_rank None'),
+    (dict(ffn_rank=3), dict(inner_size=9), 'aki_literal',
+     "width 'aki_literal' takes feed-forward units of other layers, whose "
+     'factors of ffn_rank 3 do not fit; give ffn_rank None'),
+    (dict(ffn_rank=3), dict(hidden_size=8), 'aki_literal',
+     "width 'aki_literal' takes feed-forward units of other layers, whose "
+     'factors of ffn_rank 3 do not fit; give ffn_rank None'),
     (dict(), dict(hidden_size=6, norm_source_size=5), 'fpi',
      'norm_source_size is 5, but the model grows from hidden_size 4; give 4'),
     (dict(hidden_size=6), dict(norm_source_size=3), 'fpi',

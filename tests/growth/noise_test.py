@@ -70,7 +70,8 @@ def _train_feed_forward(parameters, rng, steps=20):
 
 
 @pytest.mark.parametrize('width, has_equals', [
-    ('fpi', True), ('aki', True), ('net2net', True), ('direct_copy', False)])
+    ('fpi', True), ('aki', True), ('aki_literal', True), ('net2net', True),
+    ('direct_copy', False)])
 def test_noise_falls_on_equal_copies_only(width, has_equals):
   source = growth.Architecture(
       num_layers=2, hidden_size=3, num_heads=2, head_size=4, inner_size=4,
@@ -93,8 +94,10 @@ def test_noise_falls_on_equal_copies_only(width, has_equals):
       np.testing.assert_array_equal(moved, is_equal)
       assert is_equal.any() == has_equals
       # Units that AKI takes once, from the layer itself, are left alone.
+      # By AKI's formula all rows are FPI's: heads alone come from above.
       assert is_equal.all() == (
-          width == 'fpi' or width == 'aki' and layer == 1) or width == 'net2net'
+          width in ('fpi', 'aki_literal') or width == 'aki' and layer == 1
+      ) or width == 'net2net'
 
 
 @pytest.mark.parametrize('family, name', [

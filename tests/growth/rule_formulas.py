@@ -78,6 +78,24 @@ def check_aki(weights, grown, source, target):
   _assert_equal(grown, expected)
 
 
+def check_aki_literal(weights, grown, source, target):
+  """bert2BERT's formula: new out-columns of any kernel are the layer above's."""
+  widened = copied(weights, _in_turn(source, target))
+  old = {'d': source.hidden_size, 'h': source.num_heads, 'f': source.inner_size}
+  expected = {}
+  for name, weight in widened.items():
+    weight = np.array(weight)
+    match = re.match(r'layer_(\d+)/(?!.*norm)', name)
+    if match and int(match[1]) < source.num_layers - 1:
+      above = widened[name.replace(match[0], f'layer_{int(match[1]) + 1}/')]
+      for axis, group in enumerate(axes_of(name)):
+        if group in old:  # An out-axis: one of a sum has a star.
+          new = (slice(None),) * axis + (slice(old[group], None),)
+          weight[new] = above[new]
+    expected[name] = weight
+  _assert_equal(grown, expected)
+
+
 def check_net2net(weights, grown, source, target):
   """Copies of drawn units: the draw is read off what nothing divides."""
   def drawn(name, axis):
@@ -124,6 +142,7 @@ def _assert_equal(grown, expected):
 WIDTH_FORMULAS = {
     'fpi': check_fpi,
     'aki': check_aki,
+    'aki_literal': check_aki_literal,
     'net2net': check_net2net,
     'direct_copy': check_direct_copy,
 }

@@ -55,7 +55,8 @@ def test_what_does_not_preserve_has_a_formula(family):
       width for width in growth.WIDTH_RULES
       if not growth.weight_growth_preserves(
           source, source.replace(**WIDE), width=width)}
-  assert changing >= {'aki', 'direct_copy'} and changing <= set(WIDTH_FORMULAS)
+  assert changing >= {'aki', 'aki_literal', 'direct_copy'}
+  assert changing <= set(WIDTH_FORMULAS)
   changing = {
       (depth, family) for depth in growth.DEPTH_RULES
       if not growth.weight_growth_preserves(
@@ -144,12 +145,22 @@ def test_changed_statistics_are_declared(source_changes, target_changes, family)
   assert growth.max_difference(before, after) > 1e-3
 
 
-def test_layers_of_which_one_is_the_only_one_preserve_under_aki():
+@pytest.mark.parametrize('width', ['aki', 'aki_literal'])
+def test_layers_of_which_one_is_the_only_one_preserve_under_aki(width):
   source = SMALL['bert'].replace(num_layers=1)
-  rule_properties.check_parity(source, source.replace(**WIDE), width='aki')
+  rule_properties.check_parity(source, source.replace(**WIDE), width=width)
+
+
+def test_only_aki_of_whole_units_leaves_the_residual_stream_alone():
   deep = SMALL['bert']
   wider = deep.replace(hidden_size=8, head_size=3)
   rule_properties.check_parity(deep, wider, width='aki')
+  assert not growth.weight_growth_preserves(deep, wider, width='aki_literal')
+  weights, inputs = rule_properties.make(deep)
+  grown = growth.grow(weights, deep, wider, width='aki_literal', noise_scale=0.0)
+  assert growth.max_difference(
+      rule_properties.outputs(weights, deep, inputs),
+      rule_properties.outputs(grown, wider, inputs)) > 1e-3
 
 
 def test_fresh_entries_are_those_of_a_new_model():

@@ -29,6 +29,7 @@ _GROWTHS = {
     'fpi and identity': (
         dict(**WIDER, num_layers=3), 'fpi', 'identity', True),
     'aki': (WIDER, 'aki', 'append', False),
+    'aki, its formula': (WIDER, 'aki_literal', 'append', False),
     'direct copy': (WIDER, 'direct_copy', 'append', False),
     'append': (dict(num_layers=4), 'fpi', 'append', False),
     'interleave': (dict(num_layers=4), 'fpi', 'interleave', False),

@@ -12,6 +12,10 @@ def copy_from_above(widening: Widening) -> UnitMap:
   Copied are the parameters that produce the unit and the rows of the kernel
   that reads it, divided as in FPI. The top layer has none above it, and the
   residual stream none at all: both follow FPI.
+
+  Each new unit is moved as a whole here, as in a public port of bert2BERT. By
+  the paper's formula only out-columns come from the layer above, those of the
+  residual stream included: `aki_literal` does that.
   """
   unit_map = copy_in_turn(widening)
   is_top = widening.layer == widening.num_layers - 1

@@ -1,4 +1,11 @@
-"""Function-preserving initialization (bert2BERT): copies, taken in turn."""
+"""Function-preserving initialization (bert2BERT): copies, taken in turn.
+
+Departing from bert2BERT (Chen et al., 2022), which draws the old unit of each
+new one uniformly at random, units are copied in turn. Every unit then has the
+same number of copies whenever the new size is a multiple of the old one, which
+keeps the statistics of LayerNorm, and the rule needs no seed. `net2net` is the
+rule that samples.
+"""
 
 from official_ext.growth.unit_maps import UnitMap
 from official_ext.growth.widths.rule import Widening

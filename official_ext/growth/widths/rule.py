@@ -36,6 +36,10 @@ class WidthRule:
 
   Attributes:
     unit_map: the map of one unit group of one layer.
+    produced_map: the same for the units that a layer's kernels and biases
+      produce, where it differs from what its kernels and LayerNorms read; None
+      means that `unit_map` holds for both. It must have the sources of
+      `unit_map`; only its layers may differ.
     summary: what the rule does, and its source, in one line.
     preserves: 'preserves the function, if ...' or the like, in one line.
   """
@@ -43,3 +47,4 @@ class WidthRule:
   unit_map: Callable[[Widening], UnitMap]
   summary: str
   preserves: str
+  produced_map: Callable[[Widening], UnitMap] | None = None
