@@ -85,7 +85,7 @@ _CHEAP = {
     'width': 'width: FFN shared by 16',
     'compound': 'compound: 3 of 4 layers, queries pooled by 2',
 }
-_WIDTH_RULES = ('direct_copy', 'net2net', 'fpi', 'aki')
+_WIDTH_RULES = ('direct_copy', 'net2net', 'fpi', 'aki', 'aki_literal')
 
 ARMS = {arm.name: arm for arm in (
     _bert('scratch', 'scratch', 'table2', 'figure1', 'table1', 'depth', 'width',
