@@ -11,6 +11,7 @@ _ROOMS = [
     "modeling",
     "schedules",
     "soak",
+    "study",
     "tpu_scripts",
     "training",
 ]

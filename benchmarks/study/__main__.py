@@ -2,6 +2,7 @@
 
   python -m benchmarks.study run --text english.txt.gz --work_dir STUDY
   python -m benchmarks.study status --work_dir STUDY
+  python -m benchmarks.study render
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 
 from benchmarks.study import results
 from benchmarks.study import runner
+from official_ext.command import quieten
 
 
 def main() -> int:
@@ -34,8 +36,14 @@ def main() -> int:
   run.add_argument('--nice', type=int, default=10, help='niceness of trainings')
   run.add_argument('--rerun', nargs='*', default=[], metavar='ARM',
                    help='replace the results of these arms if they differ')
+  render = commands.add_parser(
+      'render', help='write docs/evidence.md, its figures and results.csv')
+  render.add_argument('--results', type=pathlib.Path, default=results.PATH)
   options = parser.parse_args()
+  quieten()
   try:
+    if options.command == 'render':
+      return _render(options.results)
     study = runner.Study(options.work_dir.resolve(), options.results.resolve(),
                          options.arms, options.seeds)
     if options.command == 'status':
@@ -61,6 +69,13 @@ def _run(study: runner.Study, options: argparse.Namespace) -> int:
   for each in failed:
     print(f'failed: {each}; its log is {each.log_file}', file=sys.stderr)
   return 1 if failed else 0
+
+
+def _render(path: pathlib.Path) -> int:
+  from benchmarks.study import render  # Matplotlib, which takes a second.
+  for written in render.write(results.read(path)):
+    print(written)
+  return 0
 
 
 def status_table(study: runner.Study) -> str:

@@ -40,10 +40,9 @@ def page(runs: Sequence[results.Record]) -> str:
   return environment.get_template(_TEMPLATE.name).render(
       table=lambda group: _table(group, found),
       growths=lambda group: _growth_table(group, found),
-      compare=lambda one, other: _compare(found.get(one), found.get(other)),
-      loss=lambda name: _loss(found.get(name)),
-      saving=lambda name: _saving(found.get(name)),
-      gap=lambda one, other: _gap(found.get(one), found.get(other)),
+      compare=lambda one, other, name: compare(
+          found.get(one), found.get(other), name),
+      saving=lambda arm, control='scratch': saving(found.get(arm), control),
       found=found,
       has=lambda *names: all(name in found for name in names),
       num_planned=len(planned),
@@ -78,47 +77,50 @@ def percent(share: float) -> str:
   return f'{100 * share:+.0f} %'
 
 
-def _loss(result: ArmResult | None) -> str:
-  return NOT_RUN if result is None else f'{spread(result.loss)} nats'
+def saving(result: ArmResult | None, control: str) -> str:
+  """What an arm saves, as the predicate of a sentence.
 
-
-def _saving(result: ArmResult | None) -> str:
-  """What an arm saves, in words."""
+  Args:
+    result: of the arm.
+    control: what the sentence calls the arm's control.
+  """
   if result is None or not result.reached:
-    return NOT_RUN
-  if result.saved is None:
-    count = sum(each is not None for each in result.reached)
-    return (f'its final loss is not reached by {len(result.reached) - count} of '
-            f'{len(result.reached)} seeds')
-  return (f'reached with {100 * (1 - result.saved):.0f} % of the FLOPs '
+    return f'is {NOT_RUN}'
+  count, num_seeds = _num_reached(result), len(result.reached)
+  if count < num_seeds:
+    return f"reaches {control}'s final loss in {count} of {num_seeds} seeds"
+  return (f"reaches {control}'s final loss with "
+          f'{100 * (1 - result.saved):.0f} % of its FLOPs '
           f'({percent(result.speedup)})')
 
 
-def _gap(one: ArmResult | None, other: ArmResult | None) -> str:
-  """Final loss of one arm minus that of the other, in nats."""
-  if one is None or other is None:
-    return NOT_RUN
-  return f'{one.loss.mean - other.loss.mean:+.3f} nats'
+def compare(one: ArmResult | None, other: ArmResult | None, name: str) -> str:
+  """How two arms' final losses compare, as the predicate of a sentence.
 
+  Arms differ if their means are further apart than the larger of the two
+  standard deviations.
 
-def _compare(one: ArmResult | None, other: ArmResult | None) -> str:
-  """How two arms' final losses compare, for the middle of a sentence.
-
-  'Better' means by more than the larger of the two standard deviations, with
-  at least two seeds each.
+  Args:
+    one: the arm that is the subject.
+    other: what it is compared with.
+    name: what the sentence calls the other.
   """
   if one is None or other is None:
-    return NOT_RUN
+    return f'is {NOT_RUN}'
   difference = one.loss.mean - other.loss.mean
   deviations = [each.loss.deviation for each in (one, other)]
-  said = 'ends lower' if difference < 0 else 'ends higher'
-  text = f'{said} by {abs(difference):.3f} nats'
+  ends = (f'ends {abs(difference):.3f} nats '
+          f'{"lower" if difference < 0 else "higher"} than {name}')
   if None in deviations:
-    return f'{text} (one seed: a first look)'
+    return f'{ends} (one seed: a first look)'
   if abs(difference) <= max(deviations):
-    return (f'cannot be told apart (difference {difference:+.3f} nats, within '
-            f'one standard deviation, {max(deviations):.3f})')
-  return text
+    return (f'cannot be told apart from {name} ({difference:+.3f} nats, within '
+            f'one standard deviation of {max(deviations):.3f})')
+  return ends
+
+
+def _num_reached(result: ArmResult) -> int:
+  return sum(crossed is not None for crossed in result.reached)
 
 
 def _table(group: str, found: Mapping[str, ArmResult]) -> str:
@@ -149,8 +151,8 @@ def _reached_cells(result: ArmResult) -> tuple[str, str, str]:
   if result.arm.name == result.arm.control:
     return ('', '', '')
   if result.flops_to_loss is None:
-    count = sum(each is not None for each in result.reached)
-    return (f'not reached ({count} of {len(result.reached)} seeds)', '', '')
+    return (f'reached by {_num_reached(result)} of {len(result.reached)} seeds',
+            '', '')
   return (flops(result.flops_to_loss.mean),
           f'{100 * result.saved:.0f} %', percent(result.speedup))
 
