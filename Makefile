@@ -28,7 +28,9 @@ quickstart: venv ## pre-train a small BERT by CompoundGrow, in minutes, on a CPU
 	@$(PY) -m official_ext.train --gin_file experiments/quickstart.gin \
 	  --model_dir $(RUN)/model --data_dir $(RUN)/data
 	@$(PY) -m official_ext.export_model --model_dir $(RUN)/model \
-	  --try 'If [MASK], the default value is used.'
+	  --try 'If [MASK], the default value is used.' \
+	  --try 'The function returns a [MASK] of strings.' \
+	  --try 'This [MASK] is deprecated.'
 	@echo "The report of this run: $(RUN)/model/report.html"
 
 test: venv ## run the tests (not the slow ones)
