@@ -37,7 +37,8 @@ def main() -> int:
   run.add_argument('--rerun', nargs='*', default=[], metavar='ARM',
                    help='replace the results of these arms if they differ')
   render = commands.add_parser(
-      'render', help='write docs/evidence.md, its figures and results.csv')
+      'render', help='write docs/evidence.md, its figures, results.csv and the '
+      'table in README.md')
   render.add_argument('--results', type=pathlib.Path, default=results.PATH)
   options = parser.parse_args()
   quieten()

@@ -22,6 +22,11 @@ from benchmarks.study.arm_results import Spread
 
 _ROOT = pathlib.Path(__file__).parents[2]
 PAGE = _ROOT / 'docs' / 'evidence.md'
+README = _ROOT / 'README.md'
+_BEGIN = '<!-- The next table: `python -m benchmarks.study render`. -->'
+_END = '<!-- End of the table. -->'
+_HEADLINE = ('bert/scratch', 'bert/stack', 'bert/compound_grow',
+             'bert/compound_grow_k2')
 IMAGES = _ROOT / 'docs' / 'images'
 TABLE = pathlib.Path(__file__).parent / 'results.csv'
 _TEMPLATE = pathlib.Path(__file__).parent / 'evidence.md.jinja'
@@ -52,12 +57,40 @@ def page(runs: Sequence[results.Record]) -> str:
       modified=any(run['code']['modified'] for run in runs))
 
 
+def headline(runs: Sequence[results.Record]) -> str:
+  """The table that README.md opens with."""
+  found = arm_results.summarise(arms_lib.ARMS.values(), runs)
+  rows = [('measured here', 'seeds', "FLOPs to scratch's final loss",
+           'speed-up', 'final held-out loss')]
+  for name in _HEADLINE:
+    arm, result = arms_lib.ARMS[name], found.get(name)
+    if result is None:
+      rows.append((arm.label, '0', NOT_RUN, '', ''))
+    elif name == arm.control:
+      rows.append((arm.label, str(len(result.runs)), flops(result.flops), '',
+                   spread(result.loss)))
+    else:
+      to_loss, _, speedup = _reached_cells(result)
+      rows.append((arm.label, str(len(result.runs)), to_loss, speedup,
+                   spread(result.loss)))
+  return _markdown(rows)
+
+
+def with_headline(readme: str, runs: Sequence[results.Record]) -> str:
+  """README.md with its table of measured results brought up to date."""
+  before, rest = readme.split(_BEGIN)
+  _, after = rest.split(_END)
+  return f'{before}{_BEGIN}\n{headline(runs)}\n{_END}{after}'
+
+
 def write(runs: Sequence[results.Record]) -> list[pathlib.Path]:
   """Writes page, figures and the table of all runs; returns their paths."""
   found = arm_results.summarise(arms_lib.ARMS.values(), runs)
   PAGE.write_text(page(runs), encoding='utf-8')
   TABLE.write_text(_csv(found), encoding='utf-8')
-  return [PAGE, TABLE, *figures.draw(found, IMAGES)]
+  README.write_text(
+      with_headline(README.read_text(encoding='utf-8'), runs), encoding='utf-8')
+  return [PAGE, TABLE, README, *figures.draw(found, IMAGES)]
 
 
 def spread(value: Spread | None, digits: int = 3) -> str:

@@ -144,7 +144,9 @@ def _mark_full_model(axes: Axes, run: RunSummary, full: float, spent: float,
   axes.annotate(
       text, (full, 0.62), xycoords=where, xytext=(-7, 0),
       textcoords='offset points', ha='right', va='center', fontsize=9.5,
-      color=MUTED, linespacing=1.35)
+      color=MUTED, linespacing=1.35, zorder=4,
+      # The unigram level may lie behind it.
+      bbox=dict(facecolor=axes.get_facecolor(), edgecolor='none', pad=1.5))
   if full > 1.25 * spent:
     axes.annotate(
         '', (full, 0.36), xytext=(spent, 0.36), xycoords=where, textcoords=where,

@@ -301,3 +301,5 @@ def test_sentences_follow_the_numbers():
 def test_the_page_is_that_of_the_committed_results():
   runs = results.read(results.PATH)
   assert render.PAGE.read_text(encoding='utf-8') == render.page(runs)
+  readme = render.README.read_text(encoding='utf-8')
+  assert render.with_headline(readme, runs) == readme
