@@ -2,6 +2,7 @@
 
   python -m benchmarks.study run --text english.txt.gz --work_dir STUDY
   python -m benchmarks.study status --work_dir STUDY
+  python -m benchmarks.study finetune --work_dir STUDY --brown_prose DIR --arms 'bert/*'
   python -m benchmarks.study render
 """
 
@@ -9,6 +10,7 @@ import argparse
 import pathlib
 import sys
 
+from benchmarks.study import finetuning
 from benchmarks.study import results
 from benchmarks.study import runner
 from official_ext.command import quieten
@@ -22,7 +24,9 @@ def main() -> int:
   run = commands.add_parser(
       'run', help='train what is not in the results yet; may be interrupted')
   status = commands.add_parser('status', help='show what is done and left')
-  for command in (run, status):
+  finetune = commands.add_parser(
+      'finetune', help='fine-tune finished runs whose directories are there')
+  for command in (run, status, finetune):
     command.add_argument('--work_dir', type=pathlib.Path, required=True,
                          help='data, run directories and logs')
     command.add_argument('--arms', nargs='*', default=[], metavar='PATTERN',
@@ -31,8 +35,12 @@ def main() -> int:
                          help='only these')
     command.add_argument('--results', type=pathlib.Path, default=results.PATH)
   run.add_argument('--text', help='the text to prepare the data from')
-  run.add_argument('--processes', type=int, default=2,
-                   help='trainings at a time, one thread each')
+  for command in (run, finetune):
+    command.add_argument('--processes', type=int, default=2,
+                         help='processes at a time, one thread each')
+  finetune.add_argument(
+      '--brown_prose', type=pathlib.Path, required=True,
+      help='directory of train.tsv and dev.tsv, in the form of SST-2')
   run.add_argument('--nice', type=int, default=10, help='niceness of trainings')
   run.add_argument('--rerun', nargs='*', default=[], metavar='ARM',
                    help='replace the results of these arms if they differ')
@@ -50,6 +58,8 @@ def main() -> int:
     if options.command == 'status':
       print(status_table(study))
       return 0
+    if options.command == 'finetune':
+      return _finetune(study, options)
     return _run(study, options)
   except (ValueError, OSError) as error:
     print(f'error: {error}', file=sys.stderr)
@@ -69,6 +79,16 @@ def _run(study: runner.Study, options: argparse.Namespace) -> int:
       say=lambda line: print(line, flush=True))
   for each in failed:
     print(f'failed: {each}; its log is {each.log_file}', file=sys.stderr)
+  return 1 if failed else 0
+
+
+def _finetune(study: runner.Study, options: argparse.Namespace) -> int:
+  failed = finetuning.finetune_all(
+      study, finetuning.make_tasks(study.work_dir, options.brown_prose.resolve()),
+      num_processes=options.processes,
+      say=lambda line: print(line, flush=True))
+  for line in failed:
+    print(f'failed: {line}', file=sys.stderr)
   return 1 if failed else 0
 
 

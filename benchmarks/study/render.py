@@ -44,6 +44,7 @@ def page(runs: Sequence[results.Record]) -> str:
   done = {(run['arm'], run['seed']) for run in runs}
   return environment.get_template(_TEMPLATE.name).render(
       table=lambda group: _table(group, found),
+      finetuning=lambda: _finetuning_table(found),
       growths=lambda group: _growth_table(group, found),
       compare=lambda one, other, name: compare(
           found.get(one), found.get(other), name),
@@ -188,6 +189,20 @@ def _reached_cells(result: ArmResult) -> tuple[str, str, str]:
             '', '')
   return (flops(result.flops_to_loss.mean),
           f'{100 * result.saved:.0f} %', percent(result.speedup))
+
+
+def _finetuning_table(found: Mapping[str, ArmResult]) -> str:
+  """Scores after fine-tuning, over all seeds of both trainings."""
+  rows = [('arm', 'pre-trained', 'brown_prose, accuracy',
+           'word_order, Matthews correlation')]
+  for result in found.values():
+    tuned = [run['finetuning'] for run in result.runs if 'finetuning' in run]
+    if tuned:
+      rows.append((result.arm.label, str(len(tuned)), *(
+          spread(Spread.of(score for each in tuned
+                           for score in each.get(task, ())))
+          for task in ('brown_prose', 'word_order'))))
+  return _markdown(rows) if len(rows) > 1 else f'({NOT_RUN})'
 
 
 def _growth_table(group: str, found: Mapping[str, ArmResult]) -> str:

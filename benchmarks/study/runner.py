@@ -26,7 +26,7 @@ _POLL_SECONDS = 1.0
 _REPORT_SECONDS = 300.0
 _LOG_LINES = 5
 # One thread for each run: two of these use two cores better than one run does.
-_ONE_THREAD = {
+ONE_THREAD = {
     'TF_NUM_INTRAOP_THREADS': '1', 'TF_NUM_INTEROP_THREADS': '1',
     'OMP_NUM_THREADS': '1'}
 
@@ -281,7 +281,7 @@ def _start(study: Study, run: Run, niceness: int) -> subprocess.Popen:
     # A session of its own: Ctrl-C comes to the runner, which hands it on.
     return subprocess.Popen(
         ['nice', '-n', str(niceness), *study.train_command(run)], stdout=log,
-        stderr=subprocess.STDOUT, env=os.environ | _ONE_THREAD,
+        stderr=subprocess.STDOUT, env=os.environ | ONE_THREAD,
         start_new_session=True)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.study import arm_results
 from benchmarks.study import arms
+from benchmarks.study import finetuning
 from benchmarks.study import record
 from benchmarks.study import render
 from benchmarks.study import results
@@ -271,6 +272,27 @@ def test_missing_data_is_said_before_anything_runs(tmp_path):
 def test_unknown_arms_are_refused(tmp_path):
   with pytest.raises(ValueError, match='no arm matches bert/nothing'):
     runner.Study(tmp_path, tmp_path / 'results.json', ['bert/nothing'])
+
+
+def test_scores_of_fine_tuning_are_read_by_seed(tmp_path):
+  path = tmp_path / 'cola/results.json'
+  path.parent.mkdir()
+  trials = {f'seed{seed}': {'seed': seed, 'metrics': {'accuracy': 0.5 + seed / 10}}
+            for seed in (2, 0, 1)}
+  path.write_text(json.dumps({'trials': trials}))
+  assert finetuning.read_scores(tmp_path, 'accuracy') == [0.5, 0.6, 0.7]
+  del trials['seed1']['metrics']  # It diverged.
+  path.write_text(json.dumps({'trials': trials}))
+  with pytest.raises(ValueError, match=r'scores of seeds \[0, 2\]'):
+    finetuning.read_scores(tmp_path, 'accuracy')
+
+
+def test_fine_tuning_is_in_the_page():
+  run = make_run('bert/scratch', curve=CURVE, steps=(300,))
+  assert 'After fine-tuning' in render.page([run])
+  run['finetuning'] = {'brown_prose': [0.8, 0.9], 'word_order': [0.25]}
+  page = render.page([run])
+  assert '| scratch | 1 | 0.850 ± 0.071 | 0.250 |' in page
 
 
 def test_a_page_without_results_says_so():
