@@ -50,9 +50,9 @@ class Crossing:
 def crossing(run: Record, loss: float) -> Crossing | None:
   """Where the whole model of a run first had at most this held-out loss.
 
-  Evaluations of the stages before the last do not count: a small model that
-  reaches the loss is not the model that was wanted. Between two evaluations the
-  loss is taken as linear.
+  Evaluations before the model has its final size do not count: a small model
+  that reaches the loss is not the model that was wanted. Between two evaluations
+  the loss is taken as linear.
 
   Args:
     run: a line of the results.
@@ -61,14 +61,19 @@ def crossing(run: Record, loss: float) -> Crossing | None:
   Returns:
     None if the run never reached it.
   """
-  last_stage = sum(stage['steps'] for stage in run['stages'][:-1])
+  # A stage may also begin with nothing but a restart of the rate, or with another
+  # part of the same model in training.
+  grown = {growth['step']: growth['loss_after'] for growth in run['growths']
+           if any(not change.startswith('trained ')
+                  for change in growth['operators'])}
+  last_growth = max(grown, default=0)
   before = None
   for step, flops, seconds, value, _ in run['curve']:
-    if step < last_stage:
+    if step < last_growth:
       continue
-    if step == last_stage and last_stage:
+    if step in grown:
       # The point is the smaller model's; the grown one starts from its own loss.
-      value = run['growths'][-1]['loss_after']
+      value = grown[step]
     point = (step, flops, seconds)
     if value <= loss:
       if before is None or before[0] <= value:

@@ -90,6 +90,19 @@ def test_where_the_grown_model_reaches_a_loss(loss, expected):
     assert (found.step, found.flops, found.seconds) == pytest.approx(expected)
 
 
+def test_a_restart_of_the_rate_is_no_growth():
+  restart = {**GROWTH, 'operators': [], 'loss_after': 5.0}
+  joint = {**GROWTH, 'operators': ['trained top layer -> all'], 'loss_after': 5.0}
+  for begins in (restart, joint):
+    run = make_run(curve=CURVE, growths=[begins])
+    # Between steps 50 and 100, before the second stage.
+    assert arm_results.crossing(run, 5.25).step == pytest.approx(75)
+  # Of a growth and a later restart, the growth counts.
+  later = {**restart, 'step': 200}
+  run = make_run(curve=CURVE, growths=[GROWTH, later], steps=(100, 100, 100))
+  assert arm_results.crossing(run, 5.0).step == pytest.approx(175)
+
+
 def test_an_arm_over_its_seeds():
   control = [
       make_run('bert/scratch', seed, curve=((150, 4e10, 40.0, 5.0, 0.1),
