@@ -35,7 +35,7 @@ def main() -> int:
                          help='only these')
     command.add_argument('--results', type=pathlib.Path, default=results.PATH)
   run.add_argument('--text', help='the text to prepare the data from')
-  for command in (run, finetune):
+  for command in (run, status, finetune):
     command.add_argument('--processes', type=int, default=2,
                          help='processes at a time, one thread each')
   finetune.add_argument(
@@ -56,7 +56,7 @@ def main() -> int:
     study = runner.Study(options.work_dir.resolve(), options.results.resolve(),
                          options.arms, options.seeds)
     if options.command == 'status':
-      print(status_table(study))
+      print(status_table(study, options.processes))
       return 0
     if options.command == 'finetune':
       return _finetune(study, options)
@@ -99,8 +99,9 @@ def _render(path: pathlib.Path) -> int:
   return 0
 
 
-def status_table(study: runner.Study) -> str:
+def status_table(study: runner.Study, num_processes: int) -> str:
   """Arms by seeds: the final loss, the step of an unfinished run, or a dash."""
+  speed = runner.Speed()
   done = {(run['arm'], run['seed']): run
           for run in results.read(study.results_path)}
   by_arm = {}
@@ -113,8 +114,12 @@ def status_table(study: runner.Study) -> str:
   width = max(map(len, by_arm))
   lines = [f'{name:{width}}  ' + '  '.join(f'{cell:>8}' for cell in cells)
            for name, cells in by_arm.items()]
-  count = sum((run.arm.name, run.seed) in done for run in study.runs)
-  return '\n'.join([*lines, f'{count} of {len(study.runs)} runs done'])
+  for entry in done.values():
+    speed.add(entry)
+  left = [run for run in study.runs if (run.arm.name, run.seed) not in done]
+  return '\n'.join([
+      *lines, f'{len(study.runs) - len(left)} of {len(study.runs)} runs done'
+      + speed.time_left(left, num_processes)])
 
 
 if __name__ == '__main__':

@@ -164,6 +164,14 @@ class ArmResult:
     return self.control_flops / self.flops_to_loss.mean - 1
 
 
+def against(result: ArmResult, control: ArmResult) -> ArmResult:
+  """The same runs, measured by the final loss of another control."""
+  return dataclasses.replace(
+      result,
+      reached=tuple(crossing(run, control.loss.mean) for run in result.runs),
+      control_flops=control.flops, control_seconds=control.seconds)
+
+
 def summarise(arms: Iterable[Arm], runs: Sequence[Record]
               ) -> dict[str, ArmResult]:
   """Arm name to its result, for the arms that have runs, in the arms' order."""

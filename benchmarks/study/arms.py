@@ -45,7 +45,9 @@ class Arm:
     label: what the tables call it.
     groups: the tables that it belongs to.
     control: the arm whose final loss it has to reach; the baseline with the
-      same learning rates and no growth.
+      same schedule of the learning rate and no growth.
+    restarts: the arm that also has its restarts of the rate, and no growth; None
+      if the study has none.
     num_seeds: seeds 0, 1, ... that it is run with.
     data: the data set.
     short_data: the data set of its short stages; None if it has none.
@@ -55,6 +57,7 @@ class Arm:
   label: str
   groups: tuple[str, ...]
   control: str
+  restarts: str | None = None
   num_seeds: int = 3
   data: str = 'bert'
   short_data: str | None = None
@@ -90,20 +93,22 @@ _WIDTH_RULES = ('direct_copy', 'net2net', 'fpi', 'aki', 'aki_literal')
 ARMS = {arm.name: arm for arm in (
     _bert('scratch', 'scratch', 'table2', 'figure1', 'table1', 'depth', 'width',
           'state', num_seeds=5),
-    _bert('stack', 'stack', 'table2', 'state', num_seeds=5),
+    _bert('stack', 'stack', 'table2', 'state',
+          restarts='bert/scratch_restarts_stack', num_seeds=5),
     _bert('compound_grow', 'CompoundGrow, sharing 4', 'table2', 'state',
-          num_seeds=5),
+          restarts='bert/scratch_restarts_compound', num_seeds=5),
     _bert('compound_grow_k2', 'CompoundGrow, sharing 2', 'table2',
-          num_seeds=5),
+          restarts='bert/scratch_restarts_compound', num_seeds=5),
     _bert('scratch_restarts_compound', "scratch with CompoundGrow's restarts",
           'table2'),
     _bert('scratch_restarts_stack', "scratch with stack's restarts", 'table2'),
     _bert('continuous_rate', 'CompoundGrow, continuous rate', 'state'),
     _bert('stage_rate', 'CompoundGrow, rate counted within the stage', 'state'),
     _bert('stack_continuous_rate', 'stack, continuous rate', 'state'),
-    _bert('transfer', 'CompoundGrow, moments transferred', 'state'),
-    _bert('noise_0', 'CompoundGrow, no noise', 'state'),
-    _bert('noise_0.01', 'CompoundGrow, noise 0.01', 'state'),
+    *(_bert(file, f'CompoundGrow, {label}', 'state',
+            restarts='bert/scratch_restarts_compound')
+      for file, label in (('transfer', 'moments transferred'),
+                          ('noise_0', 'no noise'), ('noise_0.01', 'noise 0.01'))),
     _bert('normal_positions', 'CompoundGrow, random positions', 'state',
           control='scratch_normal_positions'),
     _bert('scratch_normal_positions', 'scratch, random positions', 'state'),
@@ -135,7 +140,7 @@ ARMS = {arm.name: arm for arm in (
     _bert('scratch_4_heads', 'scratch, 4 heads', 'width',
           control='scratch_4_heads'),
     _gpt('scratch', 'scratch'),
-    _gpt('stack', 'stack'),
+    _gpt('stack', 'stack', restarts='gpt/scratch_restarts_stack'),
     _gpt('width_fpi', 'FPI'),
     _gpt('width_aki', 'AKI'),
     _gpt('width_net2net', 'Net2Net'),

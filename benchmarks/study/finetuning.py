@@ -31,7 +31,7 @@ class Task:
   Attributes:
     name: in the results.
     glue_task: whose form it has.
-    metric: of the development set, among those of `finetune`.
+    metric: of the development set, among those of the GLUE task.
     directory: its files.
   """
 
@@ -49,7 +49,7 @@ def make_tasks(work_dir: pathlib.Path, brown_prose: pathlib.Path) -> list[Task]:
         [sys.executable, 'benchmarks/word_order_task.py', '--output_dir',
          str(word_order)], cwd=pathlib.Path(__file__).parents[2], check=True)
   return [Task('brown_prose', 'sst2', 'accuracy', brown_prose),
-          Task('word_order', 'cola', 'matthews_correlation', word_order)]
+          Task('word_order', 'cola', 'matthews', word_order)]
 
 
 def finetune_all(study: runner.Study, tasks: Sequence[Task], *,
@@ -124,7 +124,7 @@ def read_scores(output_dir: pathlib.Path, metric: str) -> list[float]:
   trials = (json.loads(found[0].read_text())['trials'].values()
             if found else ())
   scores = {trial['seed']: trial['metrics'][metric]
-            for trial in trials if 'metrics' in trial}
+            for trial in trials if metric in trial.get('metrics', {})}
   if sorted(scores) != list(range(NUM_SEEDS)):
     raise ValueError(
         f'{output_dir} has scores of seeds {sorted(scores)}, not of all '

@@ -25,8 +25,9 @@ _WITHOUT_EFFECT = frozenset({
 def settings(config: PretrainConfig) -> dict[str, str]:
   """What an arm sets, as field name to text.
 
-  Fields at their default are left out, so a field that is added to
-  `PretrainConfig` later does not make old results look different.
+  Fields at their default are left out, also of the architecture and of the
+  stages, so a field that is added later does not make old results look
+  different.
   """
   chosen = {}
   for field in dataclasses.fields(config):
@@ -34,9 +35,20 @@ def settings(config: PretrainConfig) -> dict[str, str]:
     if field.name in _WITHOUT_EFFECT or value == field.default:
       continue
     if dataclasses.is_dataclass(value):
-      value = digest(dataclasses.asdict(value))
+      value = digest(_chosen(value))
     chosen[field.name] = str(value)
   return chosen
+
+
+def _chosen(value: Any) -> Any:
+  """As JSON, what of a dataclass, at any depth, is not its default."""
+  if isinstance(value, (list, tuple)):
+    return [_chosen(each) for each in value]
+  if not dataclasses.is_dataclass(value):
+    return value
+  return {field.name: _chosen(getattr(value, field.name))
+          for field in dataclasses.fields(value)
+          if getattr(value, field.name) != field.default}
 
 
 def extract(arm: Arm, seed: int, config: PretrainConfig, run_dir: pathlib.Path,

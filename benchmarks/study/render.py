@@ -12,6 +12,7 @@ import pathlib
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from benchmarks.study import arms as arms_lib
 from benchmarks.study import figures
@@ -29,8 +30,14 @@ _HEADLINE = ('bert/scratch', 'bert/stack', 'bert/compound_grow',
              'bert/compound_grow_k2')
 IMAGES = _ROOT / 'docs' / 'images'
 TABLE = pathlib.Path(__file__).parent / 'results.csv'
+_TABLE_HEAD = (
+    'arm', 'seeds', 'final loss (nats)', 'accuracy', 'FLOPs', "to the control's "
+    'loss: FLOPs', 'saved', 'speed-up', 'speed-up, same restarts', 'processor s',
+    "to the control's loss: processor s", 'tokens per parameter')
 _TEMPLATE = pathlib.Path(__file__).parent / 'evidence.md.jinja'
 NOT_RUN = 'not run yet'
+_IN_THE_PAPER = {'lower': 'better', 'alike': 'as good',
+                 'lower or alike': 'at least as good'}
 
 
 def page(runs: Sequence[results.Record]) -> str:
@@ -39,16 +46,19 @@ def page(runs: Sequence[results.Record]) -> str:
   environment = jinja2.Environment(
       loader=jinja2.FileSystemLoader(_TEMPLATE.parent), trim_blocks=True,
       lstrip_blocks=True, undefined=jinja2.StrictUndefined,
-      keep_trailing_newline=True)
+      keep_trailing_newline=True, autoescape=True)
   planned = list(arms_lib.runs())
   done = {(run['arm'], run['seed']) for run in runs}
   return environment.get_template(_TEMPLATE.name).render(
-      table=lambda group: _table(group, found),
-      finetuning=lambda: _finetuning_table(found),
-      growths=lambda group: _growth_table(group, found),
-      compare=lambda one, other, name: compare(
-          found.get(one), found.get(other), name),
-      saving=lambda arm, control='scratch': saving(found.get(arm), control),
+      # The page is Markdown: what is made for it here is not escaped.
+      table=lambda group: Markup(_table(group, found)),
+      finetuning=lambda: Markup(_finetuning_table(found)),
+      growths=lambda group: Markup(_growth_table(group, found)),
+      compare=lambda one, other, name, paper='': Markup(compare(
+          found.get(one), found.get(other), name, paper)),
+      saving=lambda arm, control='scratch', other=None: Markup(saving(
+          _against(found.get(arm), found.get(other)) if other
+          else found.get(arm), control, found.get(other))),
       found=found,
       has=lambda *names: all(name in found for name in names),
       num_planned=len(planned),
@@ -111,24 +121,43 @@ def percent(share: float) -> str:
   return f'{100 * share:+.0f} %'
 
 
-def saving(result: ArmResult | None, control: str) -> str:
+def _against(result: ArmResult | None, control: ArmResult | None
+             ) -> ArmResult | None:
+  if result is None or control is None:
+    return None
+  return arm_results.against(result, control)
+
+
+def _named(*shown: ArmResult | None) -> str:
+  """The arms and seeds that a sentence rests on, in brackets."""
+  return ' (' + '; '.join(
+      f'`{each.arm.name}` seed{"s" if len(each.runs) > 1 else ""} '
+      + ', '.join(str(run['seed']) for run in each.runs)
+      for each in shown if each is not None) + ')'
+
+
+def saving(result: ArmResult | None, control: str,
+           other: ArmResult | None = None) -> str:
   """What an arm saves, as the predicate of a sentence.
 
   Args:
     result: of the arm.
-    control: what the sentence calls the arm's control.
+    control: what the sentence calls the control.
+    other: the control, if it is not the arm's own.
   """
   if result is None or not result.reached:
     return f'is {NOT_RUN}'
   count, num_seeds = _num_reached(result), len(result.reached)
   if count < num_seeds:
-    return f"reaches {control}'s final loss in {count} of {num_seeds} seeds"
+    return (f"reaches {control}'s final loss in {count} of {num_seeds} seeds"
+            + _named(result, other))
   return (f"reaches {control}'s final loss with "
           f'{100 * (1 - result.saved):.0f} % of its FLOPs '
-          f'({percent(result.speedup)})')
+          f'({percent(result.speedup)})' + _named(result, other))
 
 
-def compare(one: ArmResult | None, other: ArmResult | None, name: str) -> str:
+def compare(one: ArmResult | None, other: ArmResult | None, name: str,
+            paper: str = '') -> str:
   """How two arms' final losses compare, as the predicate of a sentence.
 
   Arms differ if their means are further apart than the larger of the two
@@ -138,6 +167,8 @@ def compare(one: ArmResult | None, other: ArmResult | None, name: str) -> str:
     one: the arm that is the subject.
     other: what it is compared with.
     name: what the sentence calls the other.
+    paper: how the two compare in the paper: 'lower', 'alike', or 'lower or
+      alike'; nothing says nothing about it.
   """
   if one is None or other is None:
     return f'is {NOT_RUN}'
@@ -146,11 +177,17 @@ def compare(one: ArmResult | None, other: ArmResult | None, name: str) -> str:
   ends = (f'ends {abs(difference):.3f} nats '
           f'{"lower" if difference < 0 else "higher"} than {name}')
   if None in deviations:
-    return f'{ends} (one seed: a first look)'
+    return f'{ends}{_named(one, other)}: a first look, with one seed'
   if abs(difference) <= max(deviations):
-    return (f'cannot be told apart from {name} ({difference:+.3f} nats, within '
+    outcome = 'alike'
+    ends = (f'cannot be told apart from {name} ({difference:+.3f} nats, within '
             f'one standard deviation of {max(deviations):.3f})')
-  return ends
+  else:
+    outcome = 'lower' if difference < 0 else 'higher'
+  agreement = '' if not paper else (
+      ', as in the paper' if outcome in paper.split(' or ')
+      else f', unlike the paper (there it is {_IN_THE_PAPER[paper]})')
+  return ends + _named(one, other) + agreement
 
 
 def _num_reached(result: ArmResult) -> int:
@@ -159,24 +196,39 @@ def _num_reached(result: ArmResult) -> int:
 
 def _table(group: str, found: Mapping[str, ArmResult]) -> str:
   """The Markdown table of a group of arms."""
-  rows = [('arm', 'seeds', 'final loss (nats)', 'accuracy', 'FLOPs', 'to the '
-           "control's loss: FLOPs", 'saved', 'speed-up', 'processor s',
-           'tokens per parameter')]
+  rows = [_TABLE_HEAD]
   for arm in arms_lib.ARMS.values():
     if group not in arm.groups:
       continue
     result = found.get(arm.name)
     if result is None:
       rows.append((f'{arm.label} (`{arm.name}`)', f'0 of {arm.num_seeds}',
-                   NOT_RUN, *('',) * 7))
+                   NOT_RUN, *('',) * (len(_TABLE_HEAD) - 3)))
       continue
     rows.append((
         f'{arm.label} (`{arm.name}`)', f'{len(result.runs)} of {arm.num_seeds}',
-        spread(result.loss),
-        f'{100 * result.accuracy.mean:.1f} %', flops(result.flops),
-        *_reached_cells(result), f'{result.seconds:.0f}',
+        spread(result.loss), _percentages(result.accuracy), flops(result.flops),
+        *_reached_cells(result), _restarts_cell(arm, found),
+        f'{result.seconds:.0f}',
+        '' if arm.name == arm.control or result.seconds_to_loss is None
+        else f'{result.seconds_to_loss.mean:.0f}',
         f'{result.tokens_per_parameter:.1f}'))
   return _markdown(rows)
+
+
+def _percentages(value: Spread) -> str:
+  return spread(Spread(100 * value.mean, value.deviation and
+                       100 * value.deviation, value.count), 1) + ' %'
+
+
+def _restarts_cell(arm: arms_lib.Arm, found: Mapping[str, ArmResult]) -> str:
+  """The speed-up over scratch with the arm's restarts of the rate."""
+  if arm.restarts is None:
+    return ''
+  if arm.restarts not in found:
+    return NOT_RUN
+  result = arm_results.against(found[arm.name], found[arm.restarts])
+  return _reached_cells(result)[-1] or 'not by all seeds'
 
 
 def _reached_cells(result: ArmResult) -> tuple[str, str, str]:

@@ -1,6 +1,7 @@
 """`results.json`: one line per finished run, shared by all machines."""
 
 from collections.abc import Mapping
+import fcntl
 import hashlib
 import json
 import os
@@ -43,15 +44,22 @@ def add(path: pathlib.Path, record: Record) -> None:
   """Adds a run, or replaces the one of the same arm and seed.
 
   The file is written beside its place and renamed, so it is whole at any time.
+  `run` and `finetune` may add at the same time: one waits for the other.
   """
-  runs = {(run['arm'], run['seed']): run for run in read(path)}
-  runs[record['arm'], record['seed']] = record
-  lines = ',\n'.join(
-      json.dumps(runs[key], separators=(',', ':')) for key in sorted(runs))
-  partial = path.with_name(path.name + '.partial')
-  partial.write_text(
-      f'{{"format": {FORMAT}, "runs": [\n{lines}\n]}}\n', encoding='utf-8')
-  os.replace(partial, path)
+  # The directory itself is locked, so that no file is left behind.
+  lock = os.open(path.parent, os.O_RDONLY)
+  try:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    runs = {(run['arm'], run['seed']): run for run in read(path)}
+    runs[record['arm'], record['seed']] = record
+    lines = ',\n'.join(
+        json.dumps(runs[key], separators=(',', ':')) for key in sorted(runs))
+    partial = path.with_name(path.name + '.partial')
+    partial.write_text(
+        f'{{"format": {FORMAT}, "runs": [\n{lines}\n]}}\n', encoding='utf-8')
+    os.replace(partial, path)
+  finally:
+    os.close(lock)
 
 
 def digest(value: Any) -> str:

@@ -5,7 +5,10 @@ in the results. It imports no TensorFlow until a run has ended.
 """
 
 from collections.abc import Callable, Sequence
+import ctypes
 import dataclasses
+import fcntl
+import itertools
 import json
 import os
 import pathlib
@@ -55,6 +58,22 @@ class Run:
   @property
   def log_file(self) -> pathlib.Path:
     return self.directory.with_suffix('.log')
+
+  @property
+  def settings_file(self) -> pathlib.Path:
+    """What the run directory was begun with."""
+    return self.directory.with_suffix('.settings.json')
+
+  def is_in_use(self) -> bool:
+    """Whether a training holds the run directory, see `training/run_lock.py`."""
+    try:
+      with open(self.directory / 'run.lock', 'rb') as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+      return False
+    except BlockingIOError:
+      return True
+    return False
 
   def step(self) -> int:
     """The newest step in the metrics, 0 if there are none."""
@@ -159,25 +178,53 @@ class Study:
       rerun: arms whose results are to be replaced if they differ.
 
     Raises:
-      results.ResultsError: a result is of other settings or other data.
+      results.ResultsError: a result, or a run directory that was begun, is of
+        other settings or other data.
     """
-    done = {(run['arm'], run['seed']): run
-            for run in results.read(self.results_path)}
+    done = self._done()
     left, wrong = [], []
     for run in self.runs:
       finished = done.get((run.arm.name, run.seed))
-      difference = finished and results.difference(
-          finished, record.settings(run.config), self.data_hash(run.arm))
-      if finished is None or difference and run.arm.name in rerun:
-        left.append(run)
-      elif difference:
+      earlier = finished or _begun_with(run)
+      difference = earlier and self._difference(run, earlier)
+      if difference and run.arm.name not in rerun:
         wrong.append(f'{run}: {difference}')
+      elif difference or finished is None:
+        left.append(run)
     if wrong:
       raise results.ResultsError(
-          f'{self.results_path} has results of other runs ({"; ".join(wrong)}); '
-          'run these arms again with --rerun ARM, or use the study that they '
-          'are of')
+          f'{self.results_path} or {self.work_dir} has runs of other settings '
+          f'({"; ".join(wrong)}); run these arms again with --rerun ARM, or use '
+          'the study that they are of')
     return left
+
+  def begin(self, run: Run) -> None:
+    """Makes sure that a run does not go on from one of other settings.
+
+    `train` itself goes on after a change of the learning rate, and is done at
+    once if the earlier run was finished. A directory of other settings is moved
+    aside, and kept.
+    """
+    earlier = (_begun_with(run)
+               or self._done().get((run.arm.name, run.seed)))
+    if run.directory.exists() and earlier and self._difference(run, earlier):
+      aside = next(
+          path for count in itertools.count(1)
+          if not (path := run.directory.with_name(
+              f'{run.directory.name}.replaced-{count}')).exists())
+      run.directory.rename(aside)
+    run.directory.parent.mkdir(parents=True, exist_ok=True)
+    run.settings_file.write_text(json.dumps(
+        {'settings': record.settings(run.config),
+         'data': self.data_hash(run.arm)}), encoding='utf-8')
+
+  def _done(self) -> dict[tuple[str, int], results.Record]:
+    return {(run['arm'], run['seed']): run
+            for run in results.read(self.results_path)}
+
+  def _difference(self, run: Run, earlier: results.Record) -> str | None:
+    return results.difference(
+        earlier, record.settings(run.config), self.data_hash(run.arm))
 
   def train_command(self, run: Run) -> list[str]:
     parameters = [part for setting in self.parameters(run.arm, run.seed)
@@ -193,7 +240,8 @@ def run_all(study: Study, runs: Sequence[Run], *, num_processes: int,
   """Trains every run, adds each to the results when it ends.
 
   SIGTERM and Ctrl-C let the trainings save, and then end this; the same command
-  goes on from there.
+  goes on from there. If this process is killed, the trainings save and end as
+  well (on Linux). A run that another process is training is waited for.
 
   Args:
     study: where the runs belong.
@@ -210,23 +258,30 @@ def run_all(study: Study, runs: Sequence[Run], *, num_processes: int,
   """
   waiting, active, failed = list(runs), {}, []
   code = record.code_version()
-  speed = _Speed()
+  speed = Speed()
   signals = []
   previous = {number: signal.signal(number, lambda number, _: signals.append(number))
               for number in (signal.SIGTERM, signal.SIGINT)}
   next_report = time.monotonic() + _REPORT_SECONDS
   try:
     while waiting or active:
-      while waiting and len(active) < num_processes and not signals:
-        run = waiting.pop(0)
+      for run in [each for each in waiting if not each.is_in_use()]:
+        if len(active) == num_processes or signals:
+          break
+        waiting.remove(run)
         active[_start(study, run, niceness)] = run
       time.sleep(_POLL_SECONDS)
       for process in [each for each in active if each.poll() is not None]:
         run = active.pop(process)
         if process.returncode == 0:
-          entry = record.extract(
-              run.arm, run.seed, run.config, run.directory,
-              study.data_hash(run.arm), code)
+          try:
+            entry = record.extract(
+                run.arm, run.seed, run.config, run.directory,
+                study.data_hash(run.arm), code)
+          except ValueError as error:
+            failed.append(run)
+            say(f'{run} was trained, and cannot be summarised: {error}')
+            continue
           results.add(study.results_path, entry)
           speed.add(entry)
           say(f'{run}: held-out loss {entry["final_loss"]:.4f}, accuracy '
@@ -243,19 +298,20 @@ def run_all(study: Study, runs: Sequence[Run], *, num_processes: int,
                       for run in active.values())
             + speed.time_left([*waiting, *active.values()], num_processes))
       if signals:
-        for process in active:
-          process.send_signal(signal.SIGTERM)
-        for process in active:
-          process.wait()
         raise KeyboardInterrupt
   finally:
+    # None is left if all went well.
+    for process in active:
+      process.send_signal(signal.SIGTERM)
+    for process in active:
+      process.wait()
     for number, handler in previous.items():
       signal.signal(number, handler)
   return failed
 
 
-class _Speed:
-  """FLOPs a second of the runs that ended in this session."""
+class Speed:
+  """FLOPs a second of finished runs."""
 
   def __init__(self):
     self._flops = self._seconds = 0.0
@@ -275,14 +331,29 @@ class _Speed:
     return f'; {len(runs)} runs and about {hours:.1f} h left'
 
 
+def _begun_with(run: Run) -> results.Record | None:
+  """The settings and the data that a run directory was begun with."""
+  try:
+    return json.loads(run.settings_file.read_text(encoding='utf-8'))
+  except (FileNotFoundError, json.JSONDecodeError):
+    return None
+
+
 def _start(study: Study, run: Run, niceness: int) -> subprocess.Popen:
-  run.directory.parent.mkdir(parents=True, exist_ok=True)
+  study.begin(run)
   with open(run.log_file, 'ab') as log:
     # A session of its own: Ctrl-C comes to the runner, which hands it on.
     return subprocess.Popen(
         ['nice', '-n', str(niceness), *study.train_command(run)], stdout=log,
         stderr=subprocess.STDOUT, env=os.environ | ONE_THREAD,
-        start_new_session=True)
+        start_new_session=True, preexec_fn=_end_with_the_runner)
+
+
+def _end_with_the_runner() -> None:
+  """Asks the kernel for SIGTERM when the process that started this one dies."""
+  if sys.platform == 'linux':
+    pr_set_pdeathsig = 1  # <sys/prctl.h>
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _end_of(log_file: pathlib.Path) -> str:

@@ -256,7 +256,8 @@ class GrowingTraining:
                              trained_layers=trained_layers)
       sums = self.loss_sums(features, outputs)
       loss = tf.add_n([
-          tf.math.divide_no_nan(each.total, weight) for each, weight in zip(
+          tf.math.divide_no_nan(each.total, tf.cast(weight, each.total.dtype))
+          for each, weight in zip(
               [each for each in sums if each is not None], weights_sums,
               strict=True)])
       if self.losses:

@@ -1,8 +1,11 @@
-"""The study's arms, its runner and what it says of its results."""
+"""The study's arms, its runner and its results."""
 
+import dataclasses
+import fcntl
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -10,39 +13,19 @@ import time
 
 import pytest
 
+from benchmarks.study import __main__
 from benchmarks.study import arm_results
 from benchmarks.study import arms
 from benchmarks.study import finetuning
 from benchmarks.study import record
-from benchmarks.study import render
 from benchmarks.study import results
 from benchmarks.study import runner
 from official_ext.configuration import load_config
+from official_ext.downstream.glue_tasks import GLUE_TASKS
 from tests.analysis import synthetic_run
+from tests.study import samples
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
-
-
-def make_run(arm='bert/stack', seed=0, curve=(), growths=(), steps=(100, 200),
-             **more):
-  return {
-      'arm': arm, 'seed': seed, 'settings': {}, 'data': 'd', 'parameters': 1000,
-      'tokens': 5000, 'curve': [list(point) for point in curve],
-      'final_loss': curve[-1][3], 'final_accuracy': curve[-1][4],
-      'growths': list(growths),
-      'stages': [{'name': str(index), 'steps': count, 'flops_per_step': 1,
-                  'processor_seconds_per_step': 1.0}
-                 for index, count in enumerate(steps)],
-      'code': {'commit': 'c', 'modified': False},
-      'machine': {'processor': 'p', 'tensorflow': 't'}} | more
-
-
-GROWTH = {'step': 100, 'operators': ['depth 1 -> 2 (append)'],
-          'loss_before': 5.0, 'loss_after': 5.6, 'max_logit_difference': 1.0}
-# Step, FLOPs, processor seconds, loss, accuracy.
-CURVE = ((50, 5e9, 5.0, 5.5, 0.1), (100, 1e10, 10.0, 5.0, 0.15),
-         (150, 2e10, 20.0, 5.2, 0.14), (200, 3e10, 30.0, 4.8, 0.2),
-         (300, 5e10, 50.0, 4.4, 0.3))
 
 
 def test_every_arm_binds_and_every_file_is_an_arm():
@@ -83,7 +66,8 @@ def test_runs_of_the_headline_come_first():
     (5.7, (100, 1e10, 10.0)),
     (4.3, None)])
 def test_where_the_grown_model_reaches_a_loss(loss, expected):
-  found = arm_results.crossing(make_run(curve=CURVE, growths=[GROWTH]), loss)
+  found = arm_results.crossing(
+      samples.make_run(curve=samples.CURVE, growths=[samples.GROWTH]), loss)
   if expected is None:
     assert found is None
   else:
@@ -91,24 +75,26 @@ def test_where_the_grown_model_reaches_a_loss(loss, expected):
 
 
 def test_a_restart_of_the_rate_is_no_growth():
-  restart = {**GROWTH, 'operators': [], 'loss_after': 5.0}
-  joint = {**GROWTH, 'operators': ['trained top layer -> all'], 'loss_after': 5.0}
+  restart = {**samples.GROWTH, 'operators': [], 'loss_after': 5.0}
+  joint = {**samples.GROWTH, 'operators': ['trained top layer -> all'], 'loss_after': 5.0}
   for begins in (restart, joint):
-    run = make_run(curve=CURVE, growths=[begins])
+    run = samples.make_run(curve=samples.CURVE, growths=[begins])
     # Between steps 50 and 100, before the second stage.
     assert arm_results.crossing(run, 5.25).step == pytest.approx(75)
   # Of a growth and a later restart, the growth counts.
   later = {**restart, 'step': 200}
-  run = make_run(curve=CURVE, growths=[GROWTH, later], steps=(100, 100, 100))
+  run = samples.make_run(
+      curve=samples.CURVE, growths=[samples.GROWTH, later],
+      steps=(100, 100, 100))
   assert arm_results.crossing(run, 5.0).step == pytest.approx(175)
 
 
 def test_an_arm_over_its_seeds():
   control = [
-      make_run('bert/scratch', seed, curve=((150, 4e10, 40.0, 5.0, 0.1),
+      samples.make_run('bert/scratch', seed, curve=((150, 4e10, 40.0, 5.0, 0.1),
                                             (300, 8e10, 80.0, loss, 0.2)),
                steps=(300,)) for seed, loss in ((0, 4.6), (1, 5.0))]
-  runs = control + [make_run(seed=seed, curve=CURVE, growths=[GROWTH])
+  runs = control + [samples.make_run(seed=seed, curve=samples.CURVE, growths=[samples.GROWTH])
                     for seed in (0, 1)]
   found = arm_results.summarise(arms.ARMS.values(), runs)
   stack = found['bert/stack']
@@ -133,9 +119,9 @@ def test_an_arm_over_its_seeds():
 def test_results_are_whole_and_replaced_by_arm_and_seed(tmp_path):
   path = tmp_path / 'results.json'
   assert results.read(path) == []
-  results.add(path, make_run(curve=CURVE))
-  results.add(path, make_run(seed=1, curve=CURVE))
-  results.add(path, make_run(seed=1, curve=CURVE, tokens=7))
+  results.add(path, samples.make_run(curve=samples.CURVE))
+  results.add(path, samples.make_run(seed=1, curve=samples.CURVE))
+  results.add(path, samples.make_run(seed=1, curve=samples.CURVE, tokens=7))
   assert [(run['seed'], run['tokens']) for run in results.read(path)] == [
       (0, 5000), (1, 7)]
   # One line per run, so that version control shows what was added.
@@ -145,8 +131,27 @@ def test_results_are_whole_and_replaced_by_arm_and_seed(tmp_path):
     results.read(path)
 
 
+def test_defaults_are_no_settings():
+  config, _ = load_config([arms.ARMS['bert/midas'].gin_file], (),
+                          require_directories=False)
+  chosen = record.settings(config)
+  assert chosen['peak_learning_rate'] == '0.002'
+  assert not chosen.keys() & {'weight_decay_rate', 'beta_1', 'seed', 'model_dir'}
+  stage = config.schedule.stages[1]
+  assert record._chosen(stage) == {
+      'name': 'two', 'fraction': 0.2, 'num_layers': 2, 'depth_growth': 'middle'}
+  # What differs shows, at any depth.
+  other = dataclasses.replace(config, schedule=dataclasses.replace(
+      config.schedule, stages=(
+          *config.schedule.stages[:3], dataclasses.replace(
+              config.schedule.stages[3], depth_growth='append'))))
+  changed = record.settings(other)
+  assert {name for name in chosen if chosen[name] != changed[name]} == {
+      'schedule'}
+
+
 def test_differences_name_the_setting():
-  run = make_run(curve=CURVE, settings={'batch_size': '64'})
+  run = samples.make_run(curve=samples.CURVE, settings={'batch_size': '64'})
   assert results.difference(run, {'batch_size': '64'}, 'd') is None
   assert 'batch_size was 64, is 32' in results.difference(
       run, {'batch_size': '32'}, 'd')
@@ -189,8 +194,11 @@ def test_a_run_directory_is_summarised(tmp_path):
 # stops with 75 on SIGTERM.
 _TRAINER = '''
 import signal, sys, time, pathlib
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
 directory = pathlib.Path(sys.argv[1])
+def stop(*_):
+  (directory.parent / (directory.name + '.stopped')).write_text('')
+  sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
 (directory.parent / (directory.name + '.started')).write_text('')
 if 'stack' in str(directory):
   print('no such thing'); sys.exit(2)
@@ -215,7 +223,7 @@ class _FakeStudy(runner.Study):
 def study(tmp_path, monkeypatch):
   def extract(arm, seed, config, run_dir, data, code):
     assert run_dir.with_name(run_dir.name + '.started').exists()
-    return make_run(arm.name, seed, curve=CURVE, data=data, code=code,
+    return samples.make_run(arm.name, seed, curve=samples.CURVE, data=data, code=code,
                     settings=record.settings(config))
 
   monkeypatch.setattr(record, 'extract', extract)
@@ -248,6 +256,83 @@ def test_results_of_other_settings_are_refused(study):
       error.value)
   assert '--rerun' in str(error.value)
   assert len(study.unfinished(rerun=['bert/scratch'])) == 4
+  status = __main__.status_table(study, num_processes=2)
+  # Half of the runs are left, with the FLOPs and seconds of two curves done.
+  assert re.search(r'2 of 4 runs done; 2 runs and about \d+\.\d h left', status)
+
+
+def test_a_directory_of_other_settings_is_never_gone_on_with(study):
+  run, = (run for run in study.runs if str(run) == 'bert/scratch seed 0')
+  study.begin(run)
+  run.directory.mkdir()
+  (run.directory / 'metrics.jsonl').write_text('half of a run')
+  study.begin(run)
+  assert (run.directory / 'metrics.jsonl').exists()
+  # Its rate is changed before it has ended.
+  run.settings_file.write_text(run.settings_file.read_text().replace(
+      '"0.002"', '"0.001"'))
+  with pytest.raises(results.ResultsError, match='seed 0: peak_learning_rate'):
+    study.unfinished()
+  assert run in study.unfinished(rerun=['bert/scratch'])
+  study.begin(run)
+  assert not run.directory.exists()
+  assert (run.directory.with_name('seed-0.replaced-1') / 'metrics.jsonl'
+          ).read_text() == 'half of a run'
+  assert len(study.unfinished()) == 4
+  # A rerun that is interrupted is gone on with.
+  run.directory.mkdir()
+  study.begin(run)
+  assert run.directory.exists()
+
+
+def test_a_run_that_cannot_be_summarised_stops_no_other(study, monkeypatch):
+  extract = record.extract
+
+  def fail_for_seed_0(arm, seed, *arguments):
+    if not seed:
+      raise ValueError('no line of metrics')
+    return extract(arm, seed, *arguments)
+
+  monkeypatch.setattr(record, 'extract', fail_for_seed_0)
+  said = []
+  failed = runner.run_all(study, study.unfinished(), num_processes=1,
+                          say=said.append)
+  assert 'bert/scratch seed 0' in {str(run) for run in failed}
+  assert any('no line of metrics' in line for line in said)
+  assert [(run['arm'], run['seed']) for run in results.read(study.results_path)
+          ] == [('bert/scratch', 1)]
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='asks the Linux kernel')
+def test_a_killed_runner_leaves_no_training_behind(study):
+  study.seconds = 60.0
+  runs = [run for run in study.unfinished() if str(run) == 'bert/scratch seed 0']
+  child = os.fork()
+  if not child:
+    runner.run_all(study, runs, num_processes=1, say=lambda _: None)
+    os._exit(1)
+  started = runs[0].directory.with_name('seed-0.started')
+  _wait_until(started.exists)
+  os.kill(child, signal.SIGKILL)
+  os.waitpid(child, 0)
+  # The training is told, and can save.
+  _wait_until(started.with_name('seed-0.stopped').exists)
+  # What another process still trains is waited for.
+  study.seconds = 0.0
+  runs[0].directory.mkdir()
+  with open(runs[0].directory / 'run.lock', 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    assert runs[0].is_in_use()
+  assert not runs[0].is_in_use()
+  assert not runner.run_all(study, runs, num_processes=1, say=lambda _: None)
+  assert len(results.read(study.results_path)) == 1
+
+
+def _wait_until(condition):
+  deadline = time.monotonic() + 30
+  while not condition():
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
 
 
 def test_sigterm_stops_the_trainings_and_is_resumable(study):
@@ -260,12 +345,9 @@ def test_sigterm_stops_the_trainings_and_is_resumable(study):
     except KeyboardInterrupt:
       os._exit(75)
     os._exit(1)
-  deadline = time.monotonic() + 30
   started = [run.directory.with_name(run.directory.name + '.started')
              for run in runs]
-  while not all(path.exists() for path in started):
-    assert time.monotonic() < deadline
-    time.sleep(0.05)
+  _wait_until(lambda: all(path.exists() for path in started))
   os.kill(child, signal.SIGTERM)
   _, status = os.waitpid(child, 0)
   assert os.waitstatus_to_exitcode(status) == 75
@@ -300,41 +382,8 @@ def test_scores_of_fine_tuning_are_read_by_seed(tmp_path):
     finetuning.read_scores(tmp_path, 'accuracy')
 
 
-def test_fine_tuning_is_in_the_page():
-  run = make_run('bert/scratch', curve=CURVE, steps=(300,))
-  assert 'After fine-tuning' in render.page([run])
-  run['finetuning'] = {'brown_prose': [0.8, 0.9], 'word_order': [0.25]}
-  page = render.page([run])
-  assert '| scratch | 1 | 0.850 ± 0.071 | 0.250 |' in page
-
-
-def test_a_page_without_results_says_so():
-  page = render.page([])
-  assert f'**0 of {len(list(arms.runs()))} planned runs are complete.**' in page
-  assert render.NOT_RUN in page
-
-
-def test_sentences_follow_the_numbers():
-  def finished(arm, losses):
-    return [make_run(arm, seed, steps=(300,), curve=(
-        (150, 4e10, 40.0, 5.5, 0.1), (300, 8e10, 80.0, loss, 0.2)))
-            for seed, loss in enumerate(losses)]
-
-  def compare(one, other):
-    found = arm_results.summarise(
-        arms.ARMS.values(),
-        finished('bert/stack', one) + finished('bert/scratch', other))
-    return render.compare(
-        found['bert/stack'], found['bert/scratch'], 'scratch')
-
-  assert 'nats lower than scratch' in compare([4.0, 4.1], [4.5, 4.6])
-  assert 'nats higher than scratch' in compare([4.5, 4.6], [4.0, 4.1])
-  assert 'cannot be told apart' in compare([4.0, 4.4], [4.1, 4.2])
-  assert 'one seed' in compare([4.0], [4.5, 4.6])
-
-
-def test_the_page_is_that_of_the_committed_results():
-  runs = results.read(results.PATH)
-  assert render.PAGE.read_text(encoding='utf-8') == render.page(runs)
-  readme = render.README.read_text(encoding='utf-8')
-  assert render.with_headline(readme, runs) == readme
+def test_the_tasks_have_the_metrics_that_are_read(tmp_path):
+  (tmp_path / 'word_order').mkdir()
+  (tmp_path / 'word_order/train.tsv').write_text('there already')
+  for task in finetuning.make_tasks(tmp_path, tmp_path / 'brown_prose'):
+    assert task.metric in GLUE_TASKS[task.glue_task].metrics
