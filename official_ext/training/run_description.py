@@ -1,5 +1,6 @@
 """What a run is: what its sessions, and all its workers, must agree on."""
 
+from collections.abc import Sequence
 import dataclasses
 import json
 from typing import Any
@@ -34,27 +35,22 @@ def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
       'optimizer': {
           'name': config.optimizer,
           'growth': config.optimizer_growth,
-          'learning_rate_schedule': config.learning_rate_schedule,
-          'decay_fraction': config.decay_fraction,
-          'learning_rate_restart': config.learning_rate_restart,
-          'beta_1': config.beta_1,
-          'beta_2': config.beta_2,
-          'epsilon': config.epsilon,
-          # Other parts round differently, and draw other dropout masks.
-          'gradient_accumulation_steps': config.gradient_accumulation_steps},
+          **_unless_default(config, (
+              'learning_rate_schedule', 'decay_fraction',
+              'learning_rate_restart', 'beta_1', 'beta_2', 'epsilon',
+              # Other parts round differently, and draw other dropout masks.
+              'gradient_accumulation_steps'))},
       'model': {
           'output_dropout': config.output_dropout,
           'attention_dropout': config.attention_dropout,
           'query_pool_type': config.query_pool_type,
           'initializer_stddev': config.initializer_stddev,
-          'position_initializer': config.position_initializer,
           'use_next_sentence': config.use_next_sentence,
           'precision': config.precision,
-          'noise_scale': config.noise_scale},
-      'masking': {
-          'masking': config.masking,
-          'masked_share': config.masked_share,
-          'final_masked_share': config.final_masked_share},
+          'noise_scale': config.noise_scale,
+          **_unless_default(config, (
+              'position_initializer', 'masking', 'masked_share',
+              'final_masked_share'))},
       'seed': config.seed,
       'data': {
           'vocab_sha256': manifest.vocab_sha256,
@@ -63,6 +59,18 @@ def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
                             for name, split in own.splits.items()}
               for length, (_, own) in sorted(manifests.items())}},
   }
+
+
+def _unless_default(config: PretrainConfig, names: Sequence[str]
+                    ) -> dict[str, Any]:
+  """These fields, without those at their default.
+
+  So that a run that began before a field existed can be resumed.
+  """
+  defaults = {field.name: field.default
+              for field in dataclasses.fields(config)}
+  return {name: getattr(config, name) for name in names
+          if getattr(config, name) != defaults[name]}
 
 
 def shared_facts(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
