@@ -12,7 +12,6 @@ from official_ext.analysis.preflight.preflight import preflight
 from official_ext.analysis.preflight.stage_estimate import StageEstimate
 from official_ext.analysis.preflight.tpu_compiler import TpuCompiler
 from official_ext.schedules import ResolvedStage
-from official_ext.training.config_fields import split_mistake
 from official_ext.training.run_config import PretrainConfig
 
 # Of a chip's peak; large Transformers are reported between 0.3 and 0.6.
@@ -140,15 +139,11 @@ def make_plan(config: PretrainConfig, *, num_cores: int | None = None,
         f'utilization is {utilization}; give a number above 0 and at most 1.')
   num_cores = (num_cores or (topology.num_cores if topology else None)
                or config.num_replicas or 1)
-  parts = config.gradient_accumulation_steps
-  mistake = split_mistake(config.batch_size, num_cores, 'cores', parts)
-  if mistake:
-    raise ValueError(f'{mistake}.')
-  if compiler is not None and parts > 1:
+  if config.batch_size % num_cores:
     raise ValueError(
-        f'gradient_accumulation_steps is {parts}, but the TPU compiler does not '
-        'say how often a loop runs, so its times would be wrong; plan without '
-        '--tpu_topology, or with gradient_accumulation_steps = 1.')
+        f'batch_size {config.batch_size} is not divisible by {num_cores} cores; '
+        'the nearest that is: '
+        f'{num_cores * max(1, round(config.batch_size / num_cores))}.')
   stages = tuple(
       _plan_stage(config, stage, config.batch_size // num_cores, num_cores,
                   topology, utilization, compiler)
@@ -213,7 +208,6 @@ def _plan_stage(config, stage, sequences, num_cores, topology, utilization,
       train_flops=train_flops,
       memory=estimate_memory(
           stage, predictions, sequences,
-          num_parts=config.gradient_accumulation_steps,
           value_bytes=_VALUE_BYTES[config.precision], **counted),
       step_seconds=step_seconds, compiled=compiled)
 

@@ -115,8 +115,7 @@ def _notes(plan: CostPlan) -> list[str]:
     lines.append(
         'Times leave out input, growth, evaluation and checkpoints. A core has '
         f'{quantities.with_prefix(chip.core_memory_bytes, "B")}' + (
-            '; ! marks what does not fit: give more cores, or raise '
-            'gradient_accumulation_steps.' if any(
+            '; ! marks what does not fit.' if any(
                 _is_too_large(stage, plan) for stage in plan.stages) else '.'))
   return lines
 

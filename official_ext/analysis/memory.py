@@ -41,7 +41,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(stage, num_predictions: int, sequences: int, *,
-                    has_next_sentence: bool = True, num_parts: int = 1,
+                    has_next_sentence: bool = True,
                     value_bytes: int = 4) -> MemoryEstimate:
   """Memory of a stage's training step on one device.
 
@@ -51,9 +51,6 @@ def estimate_memory(stage, num_predictions: int, sequences: int, *,
     num_predictions: masked tokens a sequence has room for.
     sequences: sequences a device.
     has_next_sentence: whether the next-sentence head is there.
-    num_parts: parts in which the sequences are run (gradient accumulation):
-      activations and logits are those of a part, and there are two sets of
-      gradients, of the part and of those before it.
     value_bytes: of an activation, 4 in float32 and 2 in bfloat16.
   """
   architecture = stage.architecture
@@ -66,15 +63,13 @@ def estimate_memory(stage, num_predictions: int, sequences: int, *,
   is_first_trained = trained == architecture.num_layers
   keys = [architecture.sequence_length if is_first_trained and not layer
           else rows for layer in range(trained)]
-  gradients = weights if num_parts == 1 else 2 * weights
-  sequences = -(-sequences // num_parts)
   activations = sequences * sum(
       _block_bytes(architecture, rows, count, value_bytes) for count in keys)
   predicted = (architecture.sequence_length if architecture.family == 'gpt'
                else num_predictions)
   logits = 2 * _FLOAT32_BYTES * sequences * predicted * architecture.vocab_size
   return MemoryEstimate(
-      weights, _MOMENTS * weights, gradients, activations, logits)
+      weights, _MOMENTS * weights, weights, activations, logits)
 
 
 def _block_bytes(architecture: Architecture, rows: int, keys: int,

@@ -29,8 +29,6 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
     initializer_stddev: spread of the truncated normal that fills embeddings
       and kernels.
     gradient_clip_norm: greatest global norm of the gradients; 0 does not clip.
-    gradient_accumulation_steps: parts in which a replica's batch is run, to
-      save memory.
     dropout_seed: seed of the dropout masks, see `dropout_state`.
     name: name of the model.
 
@@ -49,7 +47,6 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
       attention_dropout: float = 0.1,
       initializer_stddev: float = 0.02,
       gradient_clip_norm: float = 1.0,
-      gradient_accumulation_steps: int = 1,
       dropout_seed: int = 0,
       name: str = 'gpt',
       **kwargs):
@@ -62,8 +59,7 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
         attention_dropout=attention_dropout,
         initializer_stddev=initializer_stddev).items())
     self._start_training(
-        gradient_clip_norm=gradient_clip_norm, dropout_seed=dropout_seed,
-        gradient_accumulation_steps=gradient_accumulation_steps)
+        gradient_clip_norm=gradient_clip_norm, dropout_seed=dropout_seed)
     self._build_decoder(architecture)
     self._loss = tf_keras.metrics.Mean(name='loss')
     self._causal_lm_loss = tf_keras.metrics.Mean(name='causal_lm_loss')
@@ -115,11 +111,6 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
     """What a checkpoint holds beside the model itself."""
     return {'decoder': self.decoder}
 
-  def loss_weights(self, features):
-    """See `GrowingTraining`."""
-    _, weights = next_tokens(features)
-    return (tf.reduce_sum(weights),)
-
   def loss_sums(self, features, outputs):
     """See `GrowingTraining`: the one sum, over the labels."""
     labels, weights = next_tokens(features)
@@ -138,7 +129,6 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
         'architecture': dataclasses.asdict(self.architecture),
         **dict(self._options),
         'gradient_clip_norm': self.gradient_clip_norm,
-        'gradient_accumulation_steps': self.gradient_accumulation_steps,
         'dropout_seed': self._dropout_seed,
         'name': self.name,
     }

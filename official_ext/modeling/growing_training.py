@@ -5,7 +5,6 @@ from typing import Any
 import tensorflow as tf, tf_keras
 
 from official_ext.growth.architecture import Architecture
-from official_ext.modeling import accumulation
 from official_ext.modeling import custom_gradients
 from official_ext.modeling import dropout_state
 from official_ext.modeling import non_finite
@@ -25,20 +24,14 @@ class GrowingTraining:
   and then clipped by their global norm, here and not in the optimizer: Model
   Garden's AdamWeightDecay would clip each replica's share.
 
-  With `gradient_accumulation_steps` the batch of a replica is run in so many
-  parts, one after another, and their gradients are added. Each part's loss is
-  divided by the weight of the whole batch, so the sum is that of the batch in
-  one piece; only dropout draws other masks. Memory is that of a part.
-
   A class that mixes it in calls `_start_training` at the end of its
   constructor, `_finish_network` once its layers are built, and
   `_remake_functions` once they have been replaced. It defines `forward`,
-  `loss_weights`, `loss_sums`, `update_metrics` and `_replace_network`.
+  `loss_sums`, `update_metrics` and `_replace_network`.
 
   Attributes:
     trained_part: what `set_trained_part` said.
     gradient_clip_norm: greatest global norm of the gradients; 0 does not clip.
-    gradient_accumulation_steps: parts in which a replica's batch is run.
     dropout_generator: random state of all dropout layers, part of checkpoints.
     non_finite_watch: when the loss stopped being finite, if it did.
   """
@@ -56,10 +49,6 @@ class GrowingTraining:
       trained_layers: below how many blocks from the top of these the gradient
         stops; None means nowhere.
     """
-    raise NotImplementedError
-
-  def loss_weights(self, features) -> tuple:
-    """The weights of `loss_sums`, in order; they depend on the batch alone."""
     raise NotImplementedError
 
   def loss_sums(self, features, outputs) -> tuple:
@@ -91,25 +80,17 @@ class GrowingTraining:
     self.norm_annealing.num_steps.assign(num_steps)
 
   def _start_training(
-      self, *, gradient_clip_norm: float, dropout_seed: int,
-      gradient_accumulation_steps: int = 1) -> None:
+      self, *, gradient_clip_norm: float, dropout_seed: int) -> None:
     """Makes the state of training; before the metrics, which are shown in order.
 
     Args:
       gradient_clip_norm: greatest global norm of the gradients; 0 does not
         clip.
       dropout_seed: seed of the dropout masks, see `dropout_state`.
-      gradient_accumulation_steps: parts in which a replica's batch is run.
 
     Raises:
-      ValueError: `gradient_clip_norm` is negative, or
-        `gradient_accumulation_steps` is no whole number of at least 1.
+      ValueError: `gradient_clip_norm` is negative.
     """
-    if (not isinstance(gradient_accumulation_steps, int)
-        or gradient_accumulation_steps < 1):
-      raise ValueError(
-          f'gradient_accumulation_steps is {gradient_accumulation_steps!r}; give '
-          'a whole number of at least 1.')
     if gradient_clip_norm < 0:
       raise ValueError(
           f'gradient_clip_norm is {gradient_clip_norm}; give a positive norm, '
@@ -118,7 +99,6 @@ class GrowingTraining:
     # would add it up, and log the loss times their number.
     self.distribute_reduction_method = 'first'
     self.gradient_clip_norm = gradient_clip_norm
-    self.gradient_accumulation_steps = gradient_accumulation_steps
     self._dropout_seed = self._depth_seed = dropout_seed
     self.dropout_generator = tf.random.Generator.from_seed(dropout_seed)
     self.non_finite_watch = non_finite.NonFiniteWatch()
@@ -214,27 +194,25 @@ class GrowingTraining:
                  trained_layers: int | None) -> None:
     """Updates what `forward` has a gradient for; see there for the arguments."""
     replica_context = tf.distribute.get_replica_context()
+    with tf.GradientTape() as tape:
+      outputs = self.forward(features, True, num_layers=num_layers,
+                             trained_layers=trained_layers)
+      sums = self.loss_sums(features, outputs)
+      loss = tf.add_n([each.mean(replica_context)
+                       for each in sums if each is not None])
+      if self.losses:
+        loss += tf.add_n(self.losses) / replica_context.num_replicas_in_sync
     variables = self.updated_variables(num_layers, trained_layers)
-    # Of all replicas, and of all parts of the batch.
-    weights_sums = [
-        custom_gradients.all_reduce_sum(replica_context, weight)
-        for weight in self.loss_weights(features)]
-
-    def run(part):
-      return self._part_gradients(
-          part, weights_sums, variables, num_layers, trained_layers)
-
-    if self.gradient_accumulation_steps == 1:
-      loss, gradients = run(features)
-    else:
-      loss, gradients = accumulation.accumulate(
-          run, features, variables, self.gradient_accumulation_steps)
+    gradients = tape.gradient(loss, variables)
     # Unused variables, such as the encoder's own pooler, have no gradient.
     pairs = [(gradient, variable)
              for gradient, variable in zip(gradients, variables)
              if gradient is not None]
-    gradients = custom_gradients.all_reduce_sum(
-        replica_context, [gradient for gradient, _ in pairs])
+    # The tied embedding's gradient arrives as slices with a row for every piece
+    # of the vocabulary. Dense, its norm is right (slices repeat rows), it adds
+    # up over replicas, and the optimizer need not look for duplicates.
+    gradients = [tf.convert_to_tensor(gradient) for gradient, _ in pairs]
+    gradients = custom_gradients.all_reduce_sum(replica_context, gradients)
     if self.gradient_clip_norm:
       gradients, _ = tf.clip_by_global_norm(gradients, self.gradient_clip_norm)
     self.optimizer.apply_gradients(
@@ -244,33 +222,7 @@ class GrowingTraining:
         custom_gradients.all_reduce_sum(replica_context, loss))
     if self.norm_annealing is not None:
       self.norm_annealing.advance()
-
-  def _part_gradients(self, features, weights_sums, variables, num_layers,
-                      trained_layers):
-    """A part's share of the batch's loss, [], and of its gradients.
-
-    Updates the metrics. A gradient is None where a variable is not used.
-    """
-    with tf.GradientTape() as tape:
-      outputs = self.forward(features, True, num_layers=num_layers,
-                             trained_layers=trained_layers)
-      sums = self.loss_sums(features, outputs)
-      loss = tf.add_n([
-          tf.math.divide_no_nan(each.total, tf.cast(weight, each.total.dtype))
-          for each, weight in zip(
-              [each for each in sums if each is not None], weights_sums,
-              strict=True)])
-      if self.losses:
-        num_parts = (tf.distribute.get_replica_context().num_replicas_in_sync
-                     * self.gradient_accumulation_steps)
-        loss += tf.add_n(self.losses) / num_parts
-    gradients = tape.gradient(loss, variables)
     self.update_metrics(features, outputs, *sums)
-    # The tied embedding's gradient arrives as slices with a row for every piece
-    # of the vocabulary. Dense, its norm is right (slices repeat rows), it adds
-    # up over replicas, and the optimizer need not look for duplicates.
-    return loss, [None if gradient is None else tf.convert_to_tensor(gradient)
-                  for gradient in gradients]
 
   def updated_variables(self, num_layers: int | None = None,
                         trained_layers: int | None = None

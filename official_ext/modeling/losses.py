@@ -4,19 +4,28 @@ from typing import NamedTuple
 
 import tensorflow as tf, tf_keras
 
+from official_ext.modeling import custom_gradients
+
 
 class Sums(NamedTuple):
-  """Numerator and denominator of a mean.
-
-  Replicas, and the parts of a batch, hold different numbers of masked tokens.
-  Each divides its total by the weight of the whole global batch, so that the
-  shares add up to the loss of the batch on one device.
-  """
+  """Numerator and denominator of a mean, so that replicas can be added."""
   total: tf.Tensor  # [] float32
   weight: tf.Tensor  # [] float32
 
-  def mean(self) -> tf.Tensor:
-    return tf.math.divide_no_nan(self.total, self.weight)
+  def mean(self, replica_context=None) -> tf.Tensor:
+    """This replica's share of the mean over all replicas.
+
+    Replicas hold different numbers of masked tokens. Each divides its own
+    total by the *global* weight, so the shares add up to the loss of the whole
+    batch on one device.
+
+    Args:
+      replica_context: None divides by this replica's weight alone.
+    """
+    weight = self.weight
+    if replica_context is not None:
+      weight = custom_gradients.all_reduce_sum(replica_context, weight)
+    return tf.math.divide_no_nan(self.total, weight)
 
 
 def masked_lm_sums(

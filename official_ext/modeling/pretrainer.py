@@ -45,8 +45,6 @@ class GrowingBertPretrainer(
     use_next_sentence: whether there is a next-sentence head.
     initializer_stddev: spread of the truncated normal that fills all kernels.
     gradient_clip_norm: greatest global norm of the gradients; 0 does not clip.
-    gradient_accumulation_steps: parts in which a replica's batch is run, to
-      save memory.
     dropout_seed: seed of the dropout masks, see `dropout_state`.
     name: name of the model.
 
@@ -66,7 +64,6 @@ class GrowingBertPretrainer(
       use_next_sentence: bool = True,
       initializer_stddev: float = 0.02,
       gradient_clip_norm: float = 1.0,
-      gradient_accumulation_steps: int = 1,
       dropout_seed: int = 0,
       name: str = 'bert',
       **kwargs):
@@ -82,8 +79,7 @@ class GrowingBertPretrainer(
     self._options = tuple(options.items())
     self.architecture = architecture
     self._start_training(
-        gradient_clip_norm=gradient_clip_norm, dropout_seed=dropout_seed,
-        gradient_accumulation_steps=gradient_accumulation_steps)
+        gradient_clip_norm=gradient_clip_norm, dropout_seed=dropout_seed)
     self._finish_network()
 
     self._loss = losses.PretrainingLoss()
@@ -202,15 +198,6 @@ class GrowingBertPretrainer(
         outputs['sequence_output'],
         masked_positions=features['masked_lm_positions'])
 
-  def loss_weights(self, features):
-    """See `GrowingTraining`."""
-    weights = (tf.reduce_sum(
-        tf.cast(features['masked_lm_weights'], tf.float32)),)
-    if not dict(self._options)['use_next_sentence']:
-      return weights
-    labels = features['next_sentence_labels']
-    return *weights, tf.cast(tf.size(labels), tf.float32)
-
   def loss_sums(self, features, outputs):
     """See `GrowingTraining`: masked LM, and next sentence or None."""
     masked_lm = losses.masked_lm_sums(
@@ -243,7 +230,6 @@ class GrowingBertPretrainer(
         'architecture': dataclasses.asdict(self.architecture),
         **dict(self._options),
         'gradient_clip_norm': self.gradient_clip_norm,
-        'gradient_accumulation_steps': self.gradient_accumulation_steps,
         'dropout_seed': self._dropout_seed,
         'name': self.name,
     }

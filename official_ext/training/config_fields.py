@@ -46,26 +46,6 @@ def field_mistakes(values: Mapping[str, Any]) -> list[str]:
   return found
 
 
-def split_mistake(batch_size: int, num_shares: int, shares: str,
-                  num_parts: int) -> str | None:
-  """Says if a batch cannot be cut into equal parts.
-
-  Args:
-    batch_size: sequences of a step.
-    num_shares: replicas or cores.
-    shares: what these are called.
-    num_parts: gradient accumulation steps of each.
-  """
-  divisor = num_shares * num_parts
-  if not batch_size % divisor:
-    return None
-  split = f'{num_shares} {shares}'
-  if num_parts > 1:
-    split += f' with {num_parts} gradient_accumulation_steps each'
-  return (f'batch_size {batch_size} is not divisible by {split}; the nearest '
-          f'that is: {divisor * max(1, round(batch_size / divisor))}')
-
-
 def _whole(least: int, optional: bool = False):
   def check(value):
     if optional and value is None:
@@ -158,7 +138,6 @@ _FIELD_CHECKS = {
     'growth_warmup_steps': _whole(0),
     'weight_decay_rate': _number(0),
     'gradient_clip_norm': _number(0),
-    'gradient_accumulation_steps': _whole(1),
     'noise_scale': _number(0),
     'output_dropout': _number(0, 1),
     'attention_dropout': _number(0, 1),

@@ -280,7 +280,6 @@ def _build_model(config: PretrainConfig, architecture: Architecture
       attention_dropout=config.attention_dropout,
       initializer_stddev=config.initializer_stddev,
       gradient_clip_norm=config.gradient_clip_norm,
-      gradient_accumulation_steps=config.gradient_accumulation_steps,
       dropout_seed=config.seed, **options)
 
 

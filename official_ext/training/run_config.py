@@ -15,7 +15,6 @@ from official_ext.schedules import ResolvedStage
 from official_ext.training import continuation_mistakes
 from official_ext.training import data_mistakes
 from official_ext.training.config_fields import field_mistakes
-from official_ext.training.config_fields import split_mistake
 from official_ext.training.write_access import try_to_write
 
 
@@ -66,8 +65,6 @@ class PretrainConfig:
     epsilon: added to the root of the second moment.
     weight_decay_rate: decoupled weight decay, without LayerNorms and biases.
     gradient_clip_norm: largest global norm of the gradients; 0 does not clip.
-    gradient_accumulation_steps: parts of a replica's batch that are run one
-      after another, to save memory. The batch of a step stays `batch_size`.
     optimizer_growth: the optimizer's moments at a growth. 'reset' starts a fresh
       optimizer as CompoundGrow does; 'transfer' maps them to the grown weights.
     noise_scale: spread of the zero-sum noise that separates the copies of a
@@ -129,7 +126,6 @@ class PretrainConfig:
   epsilon: float = 1e-6
   weight_decay_rate: float = 0.01
   gradient_clip_norm: float = 1.0
-  gradient_accumulation_steps: int = 1
   optimizer_growth: str = 'reset'
   noise_scale: float = 0.1
   output_dropout: float = 0.1
@@ -193,7 +189,7 @@ class PretrainConfig:
       found += self._schedule_mistakes(wrong)
     if not wrong & {'architecture', 'num_predictions'}:
       found += self._length_mistakes()
-    if not wrong & {'batch_size', 'num_replicas', 'gradient_accumulation_steps'}:
+    if not wrong & {'batch_size', 'num_replicas'}:
       found += self._replica_mistakes(num_replicas)
     if self.optimizer_growth == 'continue':
       found += continuation_mistakes.setting_mistakes(self)
@@ -335,10 +331,12 @@ class PretrainConfig:
     return []
 
   def _replica_mistakes(self, num_replicas: int | None) -> list[str]:
-    mistake = split_mistake(
-        self.batch_size, num_replicas or self.num_replicas or 1, 'replicas',
-        self.gradient_accumulation_steps)
-    return [mistake] if mistake else []
+    replicas = num_replicas or self.num_replicas or 1
+    if self.batch_size % replicas:
+      return [f'batch_size {self.batch_size} is not divisible by {replicas} '
+              'replicas; the nearest that is: '
+              f'{replicas * max(1, round(self.batch_size / replicas))}']
+    return []
 
   def _masking_mistakes(self) -> list[str]:
     if self.masking == 'dynamic' and self.architecture.family == 'gpt':

@@ -37,9 +37,7 @@ def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
           'growth': config.optimizer_growth,
           **_unless_default(config, (
               'learning_rate_schedule', 'decay_fraction',
-              'learning_rate_restart', 'beta_1', 'beta_2', 'epsilon',
-              # Other parts round differently, and draw other dropout masks.
-              'gradient_accumulation_steps'))},
+              'learning_rate_restart', 'beta_1', 'beta_2', 'epsilon'))},
       'model': {
           'output_dropout': config.output_dropout,
           'attention_dropout': config.attention_dropout,

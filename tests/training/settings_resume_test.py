@@ -33,9 +33,8 @@ SETTINGS = {
     'wsd, restarted': dict(
         learning_rate_schedule='wsd', decay_fraction=0.3, optimizer='lamb',
         optimizer_growth='reset', beta_2=0.98),
-    'masks drawn anew, more and more of them, and batches in parts': dict(
-        masking='dynamic', masked_share=0.1, final_masked_share=0.2,
-        gradient_accumulation_steps=4),
+    'masks drawn anew, more and more of them': dict(
+        masking='dynamic', masked_share=0.1, final_masked_share=0.2),
     'constant, counted within the stage': pytest.param(
         dict(learning_rate_schedule='constant', learning_rate_restart='stage',
              warmup_steps=2), marks=pytest.mark.slow),
