@@ -139,11 +139,9 @@ def make_plan(config: PretrainConfig, *, num_cores: int | None = None,
         f'utilization is {utilization}; give a number above 0 and at most 1.')
   num_cores = (num_cores or (topology.num_cores if topology else None)
                or config.num_replicas or 1)
-  if config.batch_size % num_cores:
-    raise ValueError(
-        f'batch_size {config.batch_size} is not divisible by {num_cores} cores; '
-        'the nearest that is: '
-        f'{num_cores * max(1, round(config.batch_size / num_cores))}.')
+  problem = config.division_problem(num_cores, 'cores')
+  if problem:
+    raise ValueError(f'{problem}.')
   stages = tuple(
       _plan_stage(config, stage, config.batch_size // num_cores, num_cores,
                   topology, utilization, compiler)

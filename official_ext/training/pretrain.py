@@ -270,6 +270,7 @@ def _build_model(config: PretrainConfig, architecture: Architecture
       attention_dropout=config.attention_dropout,
       initializer_stddev=config.initializer_stddev,
       gradient_clip_norm=config.gradient_clip_norm,
+      gradient_accumulation_steps=config.gradient_accumulation_steps,
       dropout_seed=config.seed, **options)
 
 
@@ -298,6 +299,10 @@ def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
   return {
       'num_steps': config.num_steps,
       'batch_size': config.batch_size,
+      # None in runs that began before there were micro-batches.
+      'gradient_accumulation_steps': (
+          config.gradient_accumulation_steps
+          if config.gradient_accumulation_steps > 1 else None),
       'num_predictions': manifest.max_predictions_per_seq,
       'target': dataclasses.asdict(config.architecture),
       'stages': stages,

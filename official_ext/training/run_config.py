@@ -30,6 +30,8 @@ class PretrainConfig:
     schedule: a `GrowthSchedule`: which smaller models come before, and when.
     num_steps: optimizer steps of the whole run, all stages together.
     batch_size: sequences a step, over all replicas together.
+    gradient_accumulation_steps: micro-batches that each replica's share of the
+      batch is split into, run one after another to save memory.
     model_dir: the run directory; local or `gs://`.
     data_dir: what `prepare` wrote: records, vocabulary and manifest.
     init_checkpoint: a checkpoint that the first stage grows from: a run
@@ -85,6 +87,7 @@ class PretrainConfig:
   batch_size: int
   model_dir: str | None = None
   data_dir: str | None = None
+  gradient_accumulation_steps: int = 1
   init_checkpoint: str | None = None
   stage_data_dirs: Sequence[str] = ()
   num_predictions: int = 76
@@ -157,7 +160,7 @@ class PretrainConfig:
       found += self._schedule_mistakes(wrong)
     if not wrong & {'architecture', 'num_predictions'}:
       found += self._length_mistakes()
-    if not wrong & {'batch_size', 'num_replicas'}:
+    if not wrong & {'batch_size', 'num_replicas', 'gradient_accumulation_steps'}:
       found += self._replica_mistakes(num_replicas)
     if self.optimizer_growth == 'continue':
       found += self._continuation_mistakes()
@@ -288,12 +291,26 @@ class PretrainConfig:
     return []
 
   def _replica_mistakes(self, num_replicas: int | None) -> list[str]:
-    replicas = num_replicas or self.num_replicas or 1
-    if self.batch_size % replicas:
-      return [f'batch_size {self.batch_size} is not divisible by {replicas} '
-              'replicas; the nearest that is: '
-              f'{replicas * max(1, round(self.batch_size / replicas))}']
-    return []
+    problem = self.division_problem(
+        num_replicas or self.num_replicas or 1, 'replicas')
+    return [problem] if problem else []
+
+  def division_problem(self, num_devices: int, devices: str) -> str | None:
+    """Why the batch cannot be divided, and into what it can; None if it can.
+
+    Args:
+      num_devices: that share a batch.
+      devices: what the message calls them.
+    """
+    parts = num_devices * self.gradient_accumulation_steps
+    if not self.batch_size % parts:
+      return None
+    micro_batches = (
+        f' x {self.gradient_accumulation_steps} gradient_accumulation_steps'
+        if self.gradient_accumulation_steps > 1 else '')
+    return (f'batch_size {self.batch_size} is not divisible by {num_devices} '
+            f'{devices}{micro_batches}; the nearest that is: '
+            f'{parts * max(1, round(self.batch_size / parts))}')
 
   def _continuation_mistakes(self) -> list[str]:
     wanted = {
