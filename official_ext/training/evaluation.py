@@ -14,21 +14,25 @@ class HeldOutEvaluation:
   Args:
     model: a compiled model.
     batches: held-out batches, distributed if the strategy wants it so.
-    num_steps: how many of them.
+    num_steps: how many batches of a training step's size.
+    batches_per_step: how many of `batches` make up one of these.
 
   Attributes:
     num_steps: the same.
   """
 
-  def __init__(self, model: tf_keras.Model, batches, num_steps: int):
+  def __init__(self, model: tf_keras.Model, batches, num_steps: int,
+               batches_per_step: int = 1):
     self._model = model
+    self._batches_per_step = batches_per_step
     self._batches = batches
     self.num_steps = num_steps
 
   def __call__(self) -> dict[str, float]:
     """Runs it; training metrics that have not been read are lost."""
     results = self._model.evaluate(
-        self._batches, steps=self.num_steps, verbose=0, return_dict=True)
+        self._batches, steps=self.num_steps * self._batches_per_step, verbose=0,
+        return_dict=True)
     self._model.reset_metrics()
     return {name: float(value) for name, value in results.items()}
 

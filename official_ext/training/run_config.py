@@ -305,12 +305,12 @@ class PretrainConfig:
     parts = num_devices * self.gradient_accumulation_steps
     if not self.batch_size % parts:
       return None
-    micro_batches = (
-        f' x {self.gradient_accumulation_steps} gradient_accumulation_steps'
-        if self.gradient_accumulation_steps > 1 else '')
-    return (f'batch_size {self.batch_size} is not divisible by {num_devices} '
-            f'{devices}{micro_batches}; the nearest that is: '
-            f'{parts * max(1, round(self.batch_size / parts))}')
+    divisor = f'{num_devices} {devices}'
+    if self.gradient_accumulation_steps > 1:
+      divisor = (f'{num_devices} x {self.gradient_accumulation_steps} ({devices} '
+                 'x gradient_accumulation_steps)')
+    return (f'batch_size {self.batch_size} is not divisible by {divisor}; the '
+            f'nearest that is: {parts * max(1, round(self.batch_size / parts))}')
 
   def _continuation_mistakes(self) -> list[str]:
     wanted = {

@@ -6,10 +6,13 @@ checkpoint's files are there but not its seal), 'told' (SIGTERM after a step's
 execution) or 'never'.
 """
 
+from collections.abc import Mapping
 import os
 import signal
 import sys
 import time
+import types
+from typing import Any
 
 from official_ext.command import STOPPED_EXIT_CODE
 from official_ext.schedules import GrowthSchedule
@@ -65,14 +68,23 @@ def _end_when(moment: str, step: int, signals: StopSignals) -> None:
             lambda prefix, progress: int(prefix.rsplit('-', 1)[1]), kill)
 
 
-def run(tmp_path: str, run_name: str, moment: str, step: int) -> None:
-  """As the command does it, with its exit code."""
-  config = tiny_run.config(
-      tmp_path, num_steps=NUM_STEPS, schedule=SCHEDULE,
-      architecture=tiny_run.ARCHITECTURE.replace(num_layers=2),
-      model_dir=os.path.join(tmp_path, run_name),
-      log_interval_steps=2, checkpoint_interval_steps=2, eval_interval_steps=3,
-      optimizer_growth='transfer')
+def run(tmp_path: str, run_name: str, moment: str, step: int,
+        changes: Mapping[str, Any] = types.MappingProxyType({})) -> None:
+  """As the command does it, with its exit code.
+
+  Args:
+    tmp_path: holds the data, and the run directory.
+    run_name: of the run directory.
+    moment: see above.
+    step: of the moment.
+    changes: fields of the configuration.
+  """
+  config = tiny_run.config(tmp_path, **{
+      'num_steps': NUM_STEPS, 'schedule': SCHEDULE,
+      'architecture': tiny_run.ARCHITECTURE.replace(num_layers=2),
+      'model_dir': os.path.join(tmp_path, run_name),
+      'log_interval_steps': 2, 'checkpoint_interval_steps': 2,
+      'eval_interval_steps': 3, 'optimizer_growth': 'transfer', **changes})
   with StopSignals() as signals:
     _end_when(moment, step, signals)
     try:
