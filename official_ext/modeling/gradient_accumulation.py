@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+# What XLA calls the loop.
+LOOP_NAME = 'micro_batches'
 # The loss of a part `[]`, and the dense gradient of each variable, None where
 # the loss does not depend on it.
 LossAndGradients = tuple[tf.Tensor, list[tf.Tensor | None]]
@@ -52,7 +54,7 @@ def add_up(
       (tf.constant(0), tf.zeros([], loss_dtype),
        [tf.zeros(variable.shape, variable.dtype) for variable in variables]),
       # More would keep the activations of several parts.
-      parallel_iterations=1)
+      parallel_iterations=1, name=LOOP_NAME)
   return loss, [total if used else None
                 for total, used in zip(totals, is_used)]
 
