@@ -1,5 +1,8 @@
 """Micro-batches: the gradients of the whole batch, in a graph of one of them."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf, tf_keras
@@ -222,6 +225,20 @@ def test_weights_from_the_features_are_those_of_the_sums(architecture, options):
   sums = model.loss_sums(features, model.forward(features, False))
   assert [float(weight) for weight in model.loss_weights(features)] == [
       float(each.weight) for each in sums if each is not None]
+
+
+def test_a_growth_releases_the_weights_that_the_loop_read():
+  model = _pretrainer(tiny_bert.SHALLOW_TREATED, 2, output_dropout=0.1)
+  _fit(model)
+  old = [weakref.ref(variable) for variable in model.trainable_variables]
+  model.replace_architecture(tiny_bert.SHALLOW)
+  model.optimizer = _adamw()
+  model.history = None
+  gc.collect()
+  # That one stays without a loop, too, see `pretrainer_test`.
+  assert {ref().name.split('/', 1)[-1] for ref in old if ref() is not None} <= {
+      'position_embedding/embeddings:0'}
+  assert np.isfinite(_fit(model)['loss'][0])
 
 
 def test_refusals_and_config():
