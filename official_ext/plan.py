@@ -116,7 +116,8 @@ def main() -> None:
 
 def _differences(config, baseline_config):
   """What makes the speed-up more than that of a schedule, a line each."""
-  names = ('architecture', 'batch_size', 'num_steps', 'precision')
+  names = ('architecture', 'batch_size', 'gradient_accumulation_steps',
+           'num_steps', 'precision')
   for name in names:
     ours, theirs = getattr(config, name), getattr(baseline_config, name)
     if ours == theirs:

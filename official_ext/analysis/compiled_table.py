@@ -29,6 +29,7 @@ def stage_table(plan: CostPlan) -> rich.table.Table:
       _milliseconds(stage.compiled.step_seconds_without([RANDOM_NUMBERS]))
       for stage in stages))
   table.add_row('FLOPs as compiled, to products', *(
+      '-' if stage.compiled.flops is None else
       f'{stage.compiled.flops / stage.compiled.product_flops:.3f}'
       for stage in stages))
   return table

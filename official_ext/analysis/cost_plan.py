@@ -69,6 +69,7 @@ class CostPlan:
     stages: in order.
     num_cores: devices.
     sequences_per_core: of a step.
+    gradient_accumulation_steps: micro-batches that these are split into.
     topology: the slice of chips, if one is named.
     utilization: share of the peak that step times assume.
   """
@@ -76,6 +77,7 @@ class CostPlan:
   stages: tuple[StagePlan, ...]
   num_cores: int
   sequences_per_core: int
+  gradient_accumulation_steps: int
   topology: Topology | None
   utilization: float
 
@@ -139,17 +141,15 @@ def make_plan(config: PretrainConfig, *, num_cores: int | None = None,
         f'utilization is {utilization}; give a number above 0 and at most 1.')
   num_cores = (num_cores or (topology.num_cores if topology else None)
                or config.num_replicas or 1)
-  if config.batch_size % num_cores:
-    raise ValueError(
-        f'batch_size {config.batch_size} is not divisible by {num_cores} cores; '
-        'the nearest that is: '
-        f'{num_cores * max(1, round(config.batch_size / num_cores))}.')
+  problem = config.division_problem(num_cores, 'cores')
+  if problem:
+    raise ValueError(f'{problem}.')
   stages = tuple(
       _plan_stage(config, stage, config.batch_size // num_cores, num_cores,
                   topology, utilization, compiler)
       for stage in config.resolve())
-  return CostPlan(stages, num_cores, config.batch_size // num_cores, topology,
-                  utilization)
+  return CostPlan(stages, num_cores, config.batch_size // num_cores,
+                  config.gradient_accumulation_steps, topology, utilization)
 
 
 def savings(plan: CostPlan, baseline: CostPlan) -> Savings:
@@ -208,6 +208,7 @@ def _plan_stage(config, stage, sequences, num_cores, topology, utilization,
       train_flops=train_flops,
       memory=estimate_memory(
           stage, predictions, sequences,
+          gradient_accumulation_steps=config.gradient_accumulation_steps,
           value_bytes=_VALUE_BYTES[config.precision], **counted),
       step_seconds=step_seconds, compiled=compiled)
 
@@ -266,6 +267,7 @@ def to_json(plan: CostPlan, baseline: CostPlan) -> dict[str, Any]:
       'speedup': dataclasses.asdict(savings(plan, baseline)),
       'num_cores': plan.num_cores,
       'sequences_per_core': plan.sequences_per_core,
+      'gradient_accumulation_steps': plan.gradient_accumulation_steps,
       'chip': topology and topology.chip.name,
       'utilization': (
           plan.utilization if topology and not plan.is_compiled else None)}

@@ -97,7 +97,7 @@ def _totals_table(plan: CostPlan, baseline: CostPlan,
 def _notes(plan: CostPlan) -> list[str]:
   lines = [
       f'{plan.sequences_per_core} sequences on each of {plan.num_cores} '
-      f'{"core" if plan.num_cores == 1 else "cores"}.']
+      f'{"core" if plan.num_cores == 1 else "cores"}{_micro_batches(plan)}.']
   if any(stage.stage.trained_part != 'all' for stage in plan.stages):
     lines.append('Below the name of a stage: what of its model is trained.')
   if plan.is_compiled:
@@ -117,7 +117,18 @@ def _notes(plan: CostPlan) -> list[str]:
         f'{quantities.with_prefix(chip.core_memory_bytes, "B")}' + (
             '; ! marks what does not fit.' if any(
                 _is_too_large(stage, plan) for stage in plan.stages) else '.'))
+    if any(_is_too_large(stage, plan) or stage.compiled and stage.compiled.error
+           for stage in plan.stages):
+      lines.append(
+          'To make a stage fit, use more cores, or raise '
+          'GRADIENT_ACCUMULATION_STEPS: the same steps in smaller micro-batches.')
   return lines
+
+
+def _micro_batches(plan: CostPlan) -> str:
+  number = plan.gradient_accumulation_steps
+  return (f', in {number} micro-batches of {plan.sequences_per_core // number}'
+          if number > 1 else '')
 
 
 def _table(*headings: str) -> rich.table.Table:

@@ -27,6 +27,7 @@ class MemoryEstimate:
     gradients: float32.
     activations: of the blocks, kept for the backward pass.
     logits: over the vocabulary, float32, with their gradient.
+    accumulated_gradients: sums over micro-batches, float32; 0 without these.
   """
 
   weights: int
@@ -34,6 +35,7 @@ class MemoryEstimate:
   gradients: int
   activations: int
   logits: int
+  accumulated_gradients: int = 0
 
   @property
   def total(self) -> int:
@@ -41,6 +43,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(stage, num_predictions: int, sequences: int, *,
+                    gradient_accumulation_steps: int = 1,
                     has_next_sentence: bool = True,
                     value_bytes: int = 4) -> MemoryEstimate:
   """Memory of a stage's training step on one device.
@@ -50,6 +53,8 @@ def estimate_memory(stage, num_predictions: int, sequences: int, *,
       sub-models are drawn, as many blocks as are trained at once do.
     num_predictions: masked tokens a sequence has room for.
     sequences: sequences a device.
+    gradient_accumulation_steps: micro-batches that these are split into, one of
+      which is in memory at a time.
     has_next_sentence: whether the next-sentence head is there.
     value_bytes: of an activation, 4 in float32 and 2 in bfloat16.
   """
@@ -57,6 +62,7 @@ def estimate_memory(stage, num_predictions: int, sequences: int, *,
   parameters = flops.parameter_count(
       architecture, has_next_sentence=has_next_sentence)
   weights = _FLOAT32_BYTES * parameters
+  sequences //= gradient_accumulation_steps
   trained = (stage.trained_layers or stage.sub_model_layers
              or architecture.num_layers)
   rows = architecture.query_length(num_predictions)
@@ -69,7 +75,8 @@ def estimate_memory(stage, num_predictions: int, sequences: int, *,
                else num_predictions)
   logits = 2 * _FLOAT32_BYTES * sequences * predicted * architecture.vocab_size
   return MemoryEstimate(
-      weights, _MOMENTS * weights, weights, activations, logits)
+      weights, _MOMENTS * weights, weights, activations, logits,
+      weights if gradient_accumulation_steps > 1 else 0)
 
 
 def _block_bytes(architecture: Architecture, rows: int, keys: int,

@@ -29,6 +29,7 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
     initializer_stddev: spread of the truncated normal that fills embeddings
       and kernels.
     gradient_clip_norm: greatest global norm of the gradients; 0 does not clip.
+    gradient_accumulation_steps: micro-batches of a step, see `GrowingTraining`.
     dropout_seed: seed of the dropout masks, see `dropout_state`.
     name: name of the model.
 
@@ -47,6 +48,7 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
       attention_dropout: float = 0.1,
       initializer_stddev: float = 0.02,
       gradient_clip_norm: float = 1.0,
+      gradient_accumulation_steps: int = 1,
       dropout_seed: int = 0,
       name: str = 'gpt',
       **kwargs):
@@ -59,7 +61,8 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
         attention_dropout=attention_dropout,
         initializer_stddev=initializer_stddev).items())
     self._start_training(
-        gradient_clip_norm=gradient_clip_norm, dropout_seed=dropout_seed)
+        gradient_clip_norm=gradient_clip_norm, dropout_seed=dropout_seed,
+        gradient_accumulation_steps=gradient_accumulation_steps)
     self._build_decoder(architecture)
     self._loss = tf_keras.metrics.Mean(name='loss')
     self._causal_lm_loss = tf_keras.metrics.Mean(name='causal_lm_loss')
@@ -116,6 +119,11 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
     labels, weights = next_tokens(features)
     return (losses.masked_lm_sums(labels, outputs['logits'], weights),)
 
+  def loss_weights(self, features):
+    """See `GrowingTraining`."""
+    _, weights = next_tokens(features)
+    return [losses.total_weight(weights)]
+
   def update_metrics(self, features, outputs, causal_lm):
     """See `GrowingTraining`."""
     mean = tf.math.divide_no_nan(*causal_lm)
@@ -129,6 +137,7 @@ class GrowingGptPretrainer(growing_training.GrowingTraining, tf_keras.Model):
         'architecture': dataclasses.asdict(self.architecture),
         **dict(self._options),
         'gradient_clip_norm': self.gradient_clip_norm,
+        'gradient_accumulation_steps': self.gradient_accumulation_steps,
         'dropout_seed': self._dropout_seed,
         'name': self.name,
     }

@@ -7,6 +7,7 @@ import tensorflow as tf, tf_keras
 from official_ext.growth.architecture import Architecture
 from official_ext.modeling import custom_gradients
 from official_ext.modeling import dropout_state
+from official_ext.modeling import gradient_accumulation
 from official_ext.modeling import non_finite
 from official_ext.modeling import weights
 from official_ext.modeling.trained_part import drawn_index
@@ -20,18 +21,21 @@ class GrowingTraining:
 
   A mixin, to stand before the model's class. It trains with plain
   `compile(optimizer=...)` and `fit` on a dataset of feature dicts. The loss is
-  a sum of means over the *global* batch. Gradients are added over the replicas
-  and then clipped by their global norm, here and not in the optimizer: Model
-  Garden's AdamWeightDecay would clip each replica's share.
+  a sum of means over the *global* batch. Gradients are added over micro-batches
+  and replicas and then clipped by their global norm, here and not in the
+  optimizer: Model Garden's AdamWeightDecay would clip each replica's share.
 
   A class that mixes it in calls `_start_training` at the end of its
   constructor, `_finish_network` once its layers are built, and
   `_remake_functions` once they have been replaced. It defines `forward`,
-  `loss_sums`, `update_metrics` and `_replace_network`.
+  `loss_sums`, `loss_weights`, `update_metrics` and `_replace_network`.
 
   Attributes:
     trained_part: what `set_trained_part` said.
     gradient_clip_norm: greatest global norm of the gradients; 0 does not clip.
+    gradient_accumulation_steps: micro-batches that a replica runs one after
+      another in a step, each with dropout masks of its own. Change it before
+      `fit`.
     dropout_generator: random state of all dropout layers, part of checkpoints.
     non_finite_watch: when the loss stopped being finite, if it did.
   """
@@ -53,6 +57,10 @@ class GrowingTraining:
 
   def loss_sums(self, features, outputs) -> tuple:
     """The `losses.Sums` whose means add up to the loss; None is left out."""
+    raise NotImplementedError
+
+  def loss_weights(self, features) -> list[tf.Tensor]:
+    """The weights of `loss_sums`, without None, from the features alone."""
     raise NotImplementedError
 
   def update_metrics(self, features, outputs, *sums) -> None:
@@ -80,25 +88,32 @@ class GrowingTraining:
     self.norm_annealing.num_steps.assign(num_steps)
 
   def _start_training(
-      self, *, gradient_clip_norm: float, dropout_seed: int) -> None:
+      self, *, gradient_clip_norm: float, dropout_seed: int,
+      gradient_accumulation_steps: int) -> None:
     """Makes the state of training; before the metrics, which are shown in order.
 
     Args:
       gradient_clip_norm: greatest global norm of the gradients; 0 does not
         clip.
       dropout_seed: seed of the dropout masks, see `dropout_state`.
+      gradient_accumulation_steps: micro-batches of a step.
 
     Raises:
-      ValueError: `gradient_clip_norm` is negative.
+      ValueError: `gradient_clip_norm` is negative, or there is no micro-batch.
     """
     if gradient_clip_norm < 0:
       raise ValueError(
           f'gradient_clip_norm is {gradient_clip_norm}; give a positive norm, '
           'or 0 for no clipping.')
+    if gradient_accumulation_steps < 1:
+      raise ValueError(
+          f'gradient_accumulation_steps is {gradient_accumulation_steps}; give '
+          'a whole number of at least 1.')
     # What a step returns is of all replicas already. Over several workers Keras
     # would add it up, and log the loss times their number.
     self.distribute_reduction_method = 'first'
     self.gradient_clip_norm = gradient_clip_norm
+    self.gradient_accumulation_steps = gradient_accumulation_steps
     self._dropout_seed = self._depth_seed = dropout_seed
     self.dropout_generator = tf.random.Generator.from_seed(dropout_seed)
     self.non_finite_watch = non_finite.NonFiniteWatch()
@@ -194,35 +209,47 @@ class GrowingTraining:
                  trained_layers: int | None) -> None:
     """Updates what `forward` has a gradient for; see there for the arguments."""
     replica_context = tf.distribute.get_replica_context()
-    with tf.GradientTape() as tape:
-      outputs = self.forward(features, True, num_layers=num_layers,
-                             trained_layers=trained_layers)
-      sums = self.loss_sums(features, outputs)
-      loss = tf.add_n([each.mean(replica_context)
-                       for each in sums if each is not None])
-      if self.losses:
-        loss += tf.add_n(self.losses) / replica_context.num_replicas_in_sync
+    # Known before any micro-batch is run, whose gradients can then be added.
+    global_weights = custom_gradients.all_reduce_sum(
+        replica_context, self.loss_weights(features))
     variables = self.updated_variables(num_layers, trained_layers)
-    gradients = tape.gradient(loss, variables)
+    num_parts = self.gradient_accumulation_steps
+
+    def loss_and_gradients(features):
+      with tf.GradientTape() as tape:
+        outputs = self.forward(features, True, num_layers=num_layers,
+                               trained_layers=trained_layers)
+        sums = self.loss_sums(features, outputs)
+        present = [each for each in sums if each is not None]
+        loss = tf.add_n([each.mean(weight) for each, weight in zip(
+            present, global_weights, strict=True)])
+        if self.losses:
+          loss += tf.add_n(self.losses) / (
+              replica_context.num_replicas_in_sync * num_parts)
+      self.update_metrics(features, outputs, *sums)
+      # The tied embedding's gradient arrives as slices with a row for every
+      # piece of the vocabulary. Dense, its norm is right (slices repeat rows),
+      # it adds up, and the optimizer need not look for duplicates.
+      return loss, [
+          None if gradient is None else tf.convert_to_tensor(gradient)
+          for gradient in tape.gradient(loss, variables)]
+
+    loss, gradients = gradient_accumulation.add_up(
+        loss_and_gradients, features, variables, num_parts,
+        loss_dtype=global_weights[0].dtype)
     # Unused variables, such as the encoder's own pooler, have no gradient.
-    pairs = [(gradient, variable)
-             for gradient, variable in zip(gradients, variables)
-             if gradient is not None]
-    # The tied embedding's gradient arrives as slices with a row for every piece
-    # of the vocabulary. Dense, its norm is right (slices repeat rows), it adds
-    # up over replicas, and the optimizer need not look for duplicates.
-    gradients = [tf.convert_to_tensor(gradient) for gradient, _ in pairs]
-    gradients = custom_gradients.all_reduce_sum(replica_context, gradients)
+    gradients, variables = zip(*(
+        (gradient, variable) for gradient, variable in zip(gradients, variables)
+        if gradient is not None))
+    gradients = custom_gradients.all_reduce_sum(replica_context, list(gradients))
     if self.gradient_clip_norm:
       gradients, _ = tf.clip_by_global_norm(gradients, self.gradient_clip_norm)
     self.optimizer.apply_gradients(
-        zip(gradients, [variable for _, variable in pairs]),
-        experimental_aggregate_gradients=False)
+        zip(gradients, variables), experimental_aggregate_gradients=False)
     self.non_finite_watch.update(
         custom_gradients.all_reduce_sum(replica_context, loss))
     if self.norm_annealing is not None:
       self.norm_annealing.advance()
-    self.update_metrics(features, outputs, *sums)
 
   def updated_variables(self, num_layers: int | None = None,
                         trained_layers: int | None = None

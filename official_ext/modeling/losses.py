@@ -4,28 +4,25 @@ from typing import NamedTuple
 
 import tensorflow as tf, tf_keras
 
-from official_ext.modeling import custom_gradients
-
 
 class Sums(NamedTuple):
-  """Numerator and denominator of a mean, so that replicas can be added."""
+  """Numerator and denominator of a mean, so that parts of a batch can be added."""
   total: tf.Tensor  # [] float32
   weight: tf.Tensor  # [] float32
 
-  def mean(self, replica_context=None) -> tf.Tensor:
-    """This replica's share of the mean over all replicas.
+  def mean(self, global_weight: tf.Tensor | None = None) -> tf.Tensor:
+    """The share `[]` of this part of a batch in the mean over the whole batch.
 
-    Replicas hold different numbers of masked tokens. Each divides its own
-    total by the *global* weight, so the shares add up to the loss of the whole
-    batch on one device.
+    Replicas and micro-batches hold different numbers of masked tokens. Each
+    divides its own total by the *global* weight, so the shares add up to the
+    loss of the whole batch on one device.
 
     Args:
-      replica_context: None divides by this replica's weight alone.
+      global_weight: `[]`, of all parts together; None means that this is the
+        whole batch.
     """
-    weight = self.weight
-    if replica_context is not None:
-      weight = custom_gradients.all_reduce_sum(replica_context, weight)
-    return tf.math.divide_no_nan(self.total, weight)
+    return tf.math.divide_no_nan(
+        self.total, self.weight if global_weight is None else global_weight)
 
 
 def masked_lm_sums(
@@ -40,7 +37,12 @@ def masked_lm_sums(
   weights = tf.cast(weights, tf.float32)
   losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
       labels, tf.cast(logits, tf.float32))
-  return Sums(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+  return Sums(tf.reduce_sum(losses * weights), total_weight(weights))
+
+
+def total_weight(weights: tf.Tensor) -> tf.Tensor:
+  """The weight of `masked_lm_sums`, see there."""
+  return tf.reduce_sum(tf.cast(weights, tf.float32))
 
 
 def next_sentence_sums(labels: tf.Tensor, logits: tf.Tensor) -> Sums:
@@ -52,7 +54,12 @@ def next_sentence_sums(labels: tf.Tensor, logits: tf.Tensor) -> Sums:
   """
   losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
       tf.reshape(labels, [-1]), tf.cast(logits, tf.float32))
-  return Sums(tf.reduce_sum(losses), tf.cast(tf.size(losses), tf.float32))
+  return Sums(tf.reduce_sum(losses), num_examples(labels))
+
+
+def num_examples(labels: tf.Tensor) -> tf.Tensor:
+  """The weight of `next_sentence_sums`, see there."""
+  return tf.cast(tf.size(labels), tf.float32)
 
 
 @tf_keras.utils.register_keras_serializable(package='official_ext')

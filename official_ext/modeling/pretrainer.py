@@ -45,6 +45,7 @@ class GrowingBertPretrainer(
     use_next_sentence: whether there is a next-sentence head.
     initializer_stddev: spread of the truncated normal that fills all kernels.
     gradient_clip_norm: greatest global norm of the gradients; 0 does not clip.
+    gradient_accumulation_steps: micro-batches of a step, see `GrowingTraining`.
     dropout_seed: seed of the dropout masks, see `dropout_state`.
     name: name of the model.
 
@@ -64,6 +65,7 @@ class GrowingBertPretrainer(
       use_next_sentence: bool = True,
       initializer_stddev: float = 0.02,
       gradient_clip_norm: float = 1.0,
+      gradient_accumulation_steps: int = 1,
       dropout_seed: int = 0,
       name: str = 'bert',
       **kwargs):
@@ -79,7 +81,8 @@ class GrowingBertPretrainer(
     self._options = tuple(options.items())
     self.architecture = architecture
     self._start_training(
-        gradient_clip_norm=gradient_clip_norm, dropout_seed=dropout_seed)
+        gradient_clip_norm=gradient_clip_norm, dropout_seed=dropout_seed,
+        gradient_accumulation_steps=gradient_accumulation_steps)
     self._finish_network()
 
     self._loss = losses.PretrainingLoss()
@@ -208,6 +211,13 @@ class GrowingBertPretrainer(
     return masked_lm, losses.next_sentence_sums(
         features['next_sentence_labels'], outputs[NEXT_SENTENCE])
 
+  def loss_weights(self, features):
+    """See `GrowingTraining`."""
+    weights = [losses.total_weight(features['masked_lm_weights'])]
+    if self.classification_heads:
+      weights.append(losses.num_examples(features['next_sentence_labels']))
+    return weights
+
   def update_metrics(self, features, outputs, masked_lm, next_sentence):
     """See `GrowingTraining`."""
     self._loss.update_state(masked_lm, next_sentence)
@@ -230,6 +240,7 @@ class GrowingBertPretrainer(
         'architecture': dataclasses.asdict(self.architecture),
         **dict(self._options),
         'gradient_clip_norm': self.gradient_clip_norm,
+        'gradient_accumulation_steps': self.gradient_accumulation_steps,
         'dropout_seed': self._dropout_seed,
         'name': self.name,
     }

@@ -121,6 +121,7 @@ _FIELD_CHECKS = {
     'schedule': _schedule,
     'num_steps': _whole(1),
     'batch_size': _whole(1),
+    'gradient_accumulation_steps': _whole(1),
     'model_dir': _path,
     'data_dir': _path,
     'init_checkpoint': _path,

@@ -16,7 +16,8 @@ class HeldOutEvaluation:
   Args:
     model: a compiled model.
     batches: held-out batches, distributed if the strategy wants it so.
-    num_steps: how many of them.
+    num_steps: how many batches of a training step's size.
+    batches_per_step: how many of `batches` make up one of these.
     unigram: what token frequencies alone predict; None if it is not known.
 
   Attributes:
@@ -25,16 +26,18 @@ class HeldOutEvaluation:
   """
 
   def __init__(self, model: tf_keras.Model, batches, num_steps: int,
-               unigram: Unigram | None = None):
+               batches_per_step: int = 1, unigram: Unigram | None = None):
     self.unigram = unigram
     self._model = model
+    self._batches_per_step = batches_per_step
     self._batches = batches
     self.num_steps = num_steps
 
   def __call__(self) -> dict[str, float]:
     """Runs it; training metrics that have not been read are lost."""
     results = self._model.evaluate(
-        self._batches, steps=self.num_steps, verbose=0, return_dict=True)
+        self._batches, steps=self.num_steps * self._batches_per_step, verbose=0,
+        return_dict=True)
     self._model.reset_metrics()
     return {name: float(value) for name, value in results.items()}
 

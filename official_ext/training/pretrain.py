@@ -172,7 +172,9 @@ def _pretrain(config, config_text, flops_per_step, strategy, should_stop,
       _say(f'resuming at step {step}, stage {stage.name!r}, from {newest}')
 
   evaluate = HeldOutEvaluation(
-      model, data.evaluation_batches(), config.eval_steps, manifest.unigram)
+      model, data.evaluation_batches(), config.eval_steps,
+      batches_per_step=config.gradient_accumulation_steps,
+      unigram=manifest.unigram)
   past = _past(directory, newest, step)
   ledger = TimeLedger(past.get('spent_seconds'))
   recorder = RunRecorder(
@@ -241,8 +243,10 @@ class _StageData:
         masked_share=self._config.masked_shares(manifest)))
 
   def evaluation_batches(self):
+    """As large as the micro-batches of training, and as many more of them."""
+    num_parts = self._config.gradient_accumulation_steps
     return self._distributed(lambda rows: self._whole.evaluation_batches(
-        rows, self._config.eval_steps))
+        rows, self._config.eval_steps * num_parts), num_parts)
 
   def probe(self) -> dict[str, tf.Tensor]:
     """The few sequences by which the parity of a growth is measured."""
@@ -260,10 +264,11 @@ class _StageData:
              for loader in self._loaders.values())
     return next((error for error in found if error is not None), None)
 
-  def _distributed(self, make_batches):
+  def _distributed(self, make_batches, num_parts: int = 1):
     def dataset_fn(context: tf.distribute.InputContext):
       return make_batches(BatchSlice(
-          self._config.batch_size, num_pipelines=context.num_input_pipelines,
+          self._config.batch_size // num_parts,
+          num_pipelines=context.num_input_pipelines,
           pipeline=context.input_pipeline_id,
           num_replicas=context.num_replicas_in_sync))
     return self._strategy.distribute_datasets_from_function(dataset_fn)
@@ -280,6 +285,7 @@ def _build_model(config: PretrainConfig, architecture: Architecture
       attention_dropout=config.attention_dropout,
       initializer_stddev=config.initializer_stddev,
       gradient_clip_norm=config.gradient_clip_norm,
+      gradient_accumulation_steps=config.gradient_accumulation_steps,
       dropout_seed=config.seed, **options)
 
 

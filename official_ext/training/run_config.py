@@ -12,8 +12,8 @@ from official_ext.mistakes import one_line
 from official_ext.mistakes import raise_if_any
 from official_ext.schedules import GrowthSchedule
 from official_ext.schedules import ResolvedStage
-from official_ext.training import continuation_mistakes
 from official_ext.training import data_mistakes
+from official_ext.training import setting_mistakes
 from official_ext.training.config_fields import field_mistakes
 from official_ext.training.write_access import try_to_write
 
@@ -30,6 +30,8 @@ class PretrainConfig:
     schedule: a `GrowthSchedule`: which smaller models come before, and when.
     num_steps: optimizer steps of the whole run, all stages together.
     batch_size: sequences a step, over all replicas together.
+    gradient_accumulation_steps: micro-batches that each replica's share of the
+      batch is split into, run one after another to save memory.
     model_dir: the run directory; local or `gs://`.
     data_dir: what `prepare` wrote: records, vocabulary and manifest.
     init_checkpoint: a checkpoint that the first stage grows from: a run
@@ -107,6 +109,7 @@ class PretrainConfig:
   batch_size: int
   model_dir: str | None = None
   data_dir: str | None = None
+  gradient_accumulation_steps: int = 1
   init_checkpoint: str | None = None
   stage_data_dirs: Sequence[str] = ()
   num_predictions: int = 76
@@ -189,14 +192,14 @@ class PretrainConfig:
       found += self._schedule_mistakes(wrong)
     if not wrong & {'architecture', 'num_predictions'}:
       found += self._length_mistakes()
-    if not wrong & {'batch_size', 'num_replicas'}:
+    if not wrong & {'batch_size', 'num_replicas', 'gradient_accumulation_steps'}:
       found += self._replica_mistakes(num_replicas)
     if self.optimizer_growth == 'continue':
-      found += continuation_mistakes.setting_mistakes(self)
+      found += setting_mistakes.continuation_mistakes(self)
     if not wrong & {'learning_rate_restart', 'growth_warmup_steps'}:
-      found += self._restart_mistakes()
+      found += setting_mistakes.restart_mistakes(self)
     if not wrong & {'masking', 'architecture'}:
-      found += self._masking_mistakes()
+      found += setting_mistakes.masking_mistakes(self)
     if self.position_initializer == 'sinusoidal' and self.init_checkpoint:
       found.append(
           "position_initializer is 'sinusoidal', but the run starts from "
@@ -282,7 +285,7 @@ class PretrainConfig:
           f'{first.name!r}, trains {first.trained_part} only: the other weights '
           "have no moments to keep; give 'reset'")
     if self.optimizer_growth == 'continue':
-      found += continuation_mistakes.inexact_growths(stages)
+      found += setting_mistakes.inexact_growths(stages)
     return found
 
   def _source_mistakes(self, manifest: Any) -> list[str]:
@@ -331,24 +334,26 @@ class PretrainConfig:
     return []
 
   def _replica_mistakes(self, num_replicas: int | None) -> list[str]:
-    replicas = num_replicas or self.num_replicas or 1
-    if self.batch_size % replicas:
-      return [f'batch_size {self.batch_size} is not divisible by {replicas} '
-              'replicas; the nearest that is: '
-              f'{replicas * max(1, round(self.batch_size / replicas))}']
-    return []
+    problem = self.division_problem(
+        num_replicas or self.num_replicas or 1, 'replicas')
+    return [problem] if problem else []
 
-  def _masking_mistakes(self) -> list[str]:
-    if self.masking == 'dynamic' and self.architecture.family == 'gpt':
-      return ["masking is 'dynamic', but a GPT predicts every token; leave it "
-              'out']
-    given = [name for name in ('masked_share', 'final_masked_share')
-             if getattr(self, name) is not None]
-    if given and self.masking != 'dynamic':
-      return [f'{name} is {getattr(self, name)!r}, but masking is '
-              f"{self.masking!r}; give masking = 'dynamic' or leave {name} out"
-              for name in given]
-    return []
+  def division_problem(self, num_devices: int, devices: str) -> str | None:
+    """Why the batch cannot be divided, and into what it can; None if it can.
+
+    Args:
+      num_devices: that share a batch.
+      devices: what the message calls them.
+    """
+    parts = num_devices * self.gradient_accumulation_steps
+    if not self.batch_size % parts:
+      return None
+    divisor = f'{num_devices} {devices}'
+    if self.gradient_accumulation_steps > 1:
+      divisor = (f'{num_devices} x {self.gradient_accumulation_steps} ({devices} '
+                 'x gradient_accumulation_steps)')
+    return (f'batch_size {self.batch_size} is not divisible by {divisor}; the '
+            f'nearest that is: {parts * max(1, round(self.batch_size / parts))}')
 
   def masked_shares(self, manifest: Any) -> MaskedShare | None:
     """How the share of masked tokens goes; None if the data's masks are used."""
@@ -359,13 +364,6 @@ class PretrainConfig:
       start = manifest.settings.get('masked_lm_probability', 0.15)
     end = start if self.final_masked_share is None else self.final_masked_share
     return MaskedShare(start, end, self.num_steps)
-
-  def _restart_mistakes(self) -> list[str]:
-    if self.learning_rate_restart == 'stage' and self.growth_warmup_steps:
-      return [f'growth_warmup_steps is {self.growth_warmup_steps}, but with '
-              "learning_rate_restart 'stage' every stage warms up over "
-              'warmup_steps; give 0']
-    return []
 
   def _interval_mistakes(self) -> list[str]:
     if self.checkpoint_interval_steps % self.log_interval_steps:

@@ -37,7 +37,9 @@ def describe_run(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
           'growth': config.optimizer_growth,
           **_unless_default(config, (
               'learning_rate_schedule', 'decay_fraction',
-              'learning_rate_restart', 'beta_1', 'beta_2', 'epsilon'))},
+              'learning_rate_restart', 'beta_1', 'beta_2', 'epsilon',
+              # Micro-batches round differently, and draw other dropout masks.
+              'gradient_accumulation_steps'))},
       'model': {
           'output_dropout': config.output_dropout,
           'attention_dropout': config.attention_dropout,

@@ -133,6 +133,37 @@ def test_memory_of_a_block_by_hand():
   assert memory.total == 16 * parameters + memory.activations + memory.logits
 
 
+def test_micro_batches_take_memory_from_activations_only():
+  whole, parts = (plan_of(
+      'mslt_base', f'GRADIENT_ACCUMULATION_STEPS = {number}',
+      topology=Topology.parse('v3:2x2')) for number in (1, 4))
+  for one, other in zip(whole.stages, parts.stages):
+    assert other.train_flops == one.train_flops
+    assert other.forward_flops == one.forward_flops
+    assert other.memory.activations == one.memory.activations / 4
+    assert other.memory.logits == one.memory.logits / 4
+    assert one.memory.accumulated_gradients == 0
+    assert other.memory.accumulated_gradients == other.memory.gradients
+    assert other.memory.total == one.memory.total + other.memory.gradients - 3 * (
+        other.memory.activations + other.memory.logits)
+  texts = [cost_table.render(plan, cost_plan.full_model_plan(plan))
+           for plan in (whole, parts)]
+  assert '32 sequences on each of 8 cores, in 4 micro-batches of 8.' in texts[1]
+  assert 'micro-batches of' not in texts[0]
+  # Whole batches do not fit, micro-batches do.
+  assert ['raise GRADIENT_ACCUMULATION_STEPS: the same' in ' '.join(text.split())
+          for text in texts] == [True, False]
+  assert [' !' in text for text in texts] == [True, False]
+  values = cost_plan.to_json(parts, whole)
+  assert values['gradient_accumulation_steps'] == 4
+  assert values['stages'][0]['memory_bytes']['accumulated_gradients'] > 0
+  with pytest.raises(ValueError, match=(
+      r'batch_size 256 is not divisible by 8 x 64 \(cores x '
+      r'gradient_accumulation_steps\); the nearest that is: 512\.')):
+    plan_of('mslt_base', 'GRADIENT_ACCUMULATION_STEPS = 64',
+            topology=Topology.parse('v3:2x2'))
+
+
 def test_chips_and_topologies():
   assert Topology.parse('v4:2x2x1').num_cores == 4
   assert Topology.parse('v3:2x2').num_cores == 8

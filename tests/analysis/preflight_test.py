@@ -26,6 +26,7 @@ from official_ext.analysis.preflight.compiled_step import CompiledStep
 from official_ext.analysis.preflight.estimate_cache import EstimateCache
 from official_ext.analysis.preflight.stage_estimate import ALL_REDUCE
 from official_ext.analysis.preflight.stage_estimate import StageEstimate
+from official_ext.modeling import gradient_accumulation
 
 # The shape of what libtpu writes, shortened.
 _HLO = '''HloModule step, is_scheduled=true
@@ -66,6 +67,18 @@ def test_cycles_are_counted_by_trips_and_named_by_products():
   groups = operation_groups.group_cycles(costs)
   assert groups == dict.fromkeys(operation_groups.GROUPS, 0) | {
       'FFN': 500, 'other': 40}
+
+
+def test_the_loop_over_micro_batches_counts_as_often_as_it_runs():
+  # As libtpu writes it: named by TensorFlow, without a trip count.
+  text = _HLO.replace(
+      'backend_config={"known_trip_count":{"n":"3"}}',
+      f'metadata={{op_name="{gradient_accumulation.LOOP_NAME}" source_line=1}}')
+  costs = optimized_hlo.operation_cycles(text, 8)
+  assert [cost.cycles for cost in costs] == [500, 80, 10]
+  with pytest.raises(ValueError, match=(
+      "optimised HLO has 0 loops named 'micro_batches', not one over 8 micro-")):
+    optimized_hlo.operation_cycles(_HLO, 8)
 
 
 @pytest.mark.parametrize('text, said', [
@@ -155,6 +168,22 @@ def test_products_of_the_traced_step_are_those_of_the_formula(stage_index):
   assert stablehlo_text.for_newer_parsers(lowering.lower(program).text) == text
 
 
+def test_products_of_micro_batches_are_those_of_the_whole_batch():
+  config = config_of('compound_grow_tiny')
+  program = step_program.step_programs(
+      config, config.resolve()[3], sequences=8, num_predictions=5)[0]
+  whole, parts = (
+      stablehlo_text.for_newer_parsers(lowering.lower(dataclasses.replace(
+          program, gradient_accumulation_steps=number)).text)
+      for number in (1, 4))
+  expected = stablehlo_text.product_flops(whole)
+  assert stablehlo_text.product_flops(parts, 4) == expected
+  # All of them are in the one loop.
+  assert parts.count('stablehlo.while') == 1 and 'stablehlo.while' not in whole
+  assert 4 * stablehlo_text.product_flops(parts) == expected
+  assert '?x' not in parts
+
+
 def test_products_of_frozen_parts_are_those_of_the_formula():
   config = config_of('mslt_tiny')
   stage = config.resolve()[1]
@@ -213,7 +242,8 @@ def test_a_program_that_is_too_large_or_refused_is_told_in_a_line():
       'RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 31.20G '
       'of 15.48G hbm. Exceeded hbm capacity by 15.7G.\n\nTotal hbm usage:\n ...')
   assert step.error == (
-      'needs 31.20G of 15.48G of memory; take fewer sequences a core')
+      'needs 31.20G of 15.48G of memory; take fewer sequences a core, or raise '
+      'gradient_accumulation_steps')
   step = compiled_step.failed(
       'INVALID: no lowering\n for %x = f32[] sort(), '
       'metadata={op_name="bert/cls/Sort"}')
@@ -296,6 +326,13 @@ def test_the_plan_shows_what_was_compiled_and_what_was_not():
           if line.strip()}
   assert rows['attention'] == '1.00' and rows['a step'] == '1.20'
   assert rows['FLOPs as compiled, to products'] == '1.100'
+
+  looped = with_steps(*[dataclasses.replace(step, flops=None)] * 3)
+  assert looped.stages[0].compiled.to_json()['flops'] is None
+  text = cost_table.render(looped, cost_plan.full_model_plan(looped))
+  rows = {line[:31].strip(): line.split()[-1] for line in text.splitlines()
+          if line.strip()}
+  assert rows['FLOPs as compiled, to products'] == '-'
 
   broken = with_steps(step, compiled_step.failed('no', 'bert/x'), step)
   text = cost_table.render(broken, cost_plan.full_model_plan(broken))

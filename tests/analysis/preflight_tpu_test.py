@@ -47,20 +47,41 @@ def test_what_does_not_parse_is_an_error_that_names_it(compiler):
   assert 'stablehlo.blot' in result['error'] and optimized is None
 
 
+def _program(inner_size=16, max_positions=16, **fields):
+  return StepProgram(
+      architecture=Architecture(
+          num_layers=1, hidden_size=8, num_heads=1, inner_size=inner_size,
+          vocab_size=99, max_positions=max_positions),
+      num_layers=None, trained_layers=None, num_predictions=3,
+      precision='float32', optimizer='adamw', weight_decay_rate=0.01,
+      has_warmup=True, clips_gradients=True, output_dropout=0.1,
+      attention_dropout=0.1, query_pool_type='mean', use_next_sentence=False,
+      **fields)
+
+
+def test_micro_batches_take_less_memory_and_no_fewer_cycles(compiler):
+  whole, parts = (
+      compiler.estimate(
+          _program(256, 128, sequences=64, gradient_accumulation_steps=number),
+          Topology.parse('v3:2x2'))
+      for number in (1, 8))
+  assert whole.error is parts.error is None
+  assert parts.memory_bytes < whole.memory_bytes / 2
+  assert parts.product_flops == whole.product_flops
+  assert (whole.flops > whole.product_flops) and parts.flops is None
+  # The loop's body would be an eighth.
+  assert parts.cycles['FFN'] > 0.7 * whole.cycles['FFN']
+  assert parts.cycles['attention'] > 0.7 * whole.cycles['attention']
+  assert parts.cycles['optimizer'] < 2 * whole.cycles['optimizer']
+
+
 def test_a_step_is_traced_once_for_all_kinds_of_chips(tmp_path):
   said = []
   try:
     compiler = TpuCompiler(EstimateCache(tmp_path), say=said.append)
   except MissingCompilerError as error:
     pytest.skip(str(error))
-  program = StepProgram(
-      architecture=Architecture(
-          num_layers=1, hidden_size=8, num_heads=1, inner_size=16, vocab_size=99,
-          max_positions=16),
-      num_layers=None, trained_layers=None, sequences=2, num_predictions=3,
-      precision='float32', optimizer='adamw', weight_decay_rate=0.01,
-      has_warmup=True, clips_gradients=True, output_dropout=0.1,
-      attention_dropout=0.1, query_pool_type='mean', use_next_sentence=False)
+  program = _program(sequences=2)
   steps = [compiler.estimate(program, Topology.parse(name))
            for name in ('v3:2x2', 'v5e:2x2')]
   assert said == [

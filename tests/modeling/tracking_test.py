@@ -1,7 +1,5 @@
 """A grown BERT follows the small one exactly, through real training."""
 
-from official.nlp.modeling.layers import transformer_encoder_block
-from official.nlp.modeling.networks import bert_encoder
 from official.modeling.optimization import legacy_adamw
 import numpy as np
 import pytest
@@ -9,7 +7,6 @@ import tensorflow as tf, tf_keras
 
 from official_ext import growth
 from official_ext import modeling
-from official_ext.modeling import losses
 from official_ext.modeling import weights
 from official_ext.training import exact_continuation
 from tests.modeling import tiny_bert
@@ -18,25 +15,6 @@ from tests.modeling import tiny_bert
 _SMALL = tiny_bert.SHALLOW
 _WIDER = dict(hidden_size=16, num_heads=4, inner_size=32)
 _LEARNING_RATE = 1e-2
-
-
-class _Float64TensorFlow:
-  """TensorFlow whose float32 is float64.
-
-  Model Garden's post-LN layers name float32 for their LayerNorms, whatever the
-  policy; so does our loss.
-  """
-
-  float32 = tf.float64
-
-  def __getattr__(self, name):
-    return getattr(tf, name)
-
-
-@pytest.fixture
-def float64_losses(monkeypatch, float64):
-  for module in (transformer_encoder_block, bert_encoder, losses):
-    monkeypatch.setattr(module, 'tf', _Float64TensorFlow())
 
 
 def _optimizer(epsilon=1e-6):

@@ -228,6 +228,13 @@ def test_a_wrong_field(name, value, message):
      'drop num_replicas'),
     ({'strategy': 'mirrored', 'num_replicas': 3},
      'batch_size 4 is not divisible by 3 replicas; the nearest that is: 3'),
+    ({'strategy': 'mirrored', 'num_replicas': 2, 'batch_size': 250,
+      'gradient_accumulation_steps': 4},
+     'batch_size 250 is not divisible by 2 x 4 (replicas x '
+     'gradient_accumulation_steps); the nearest that is: 248'),
+    ({'gradient_accumulation_steps': 8},
+     'batch_size 4 is not divisible by 1 x 8 (replicas x '
+     'gradient_accumulation_steps); the nearest that is: 8'),
 ])
 def test_fields_that_do_not_go_together(changes, message):
   assert make_config(**changes).mistakes() == [message]

@@ -21,7 +21,8 @@ class CompiledStep:
     error: why it does not compile; None if it does.
     operation: what is in the way, if that is known.
     memory_bytes: greatest use of the core's memory.
-    flops: as the compiler counts: products, and everything elementwise.
+    flops: as the compiler counts: products, and everything elementwise. None
+      with micro-batches: the compiler counts the body of a loop once.
     product_flops: of the matrix products alone.
     cycles: of each of `operation_groups.GROUPS`.
   """
@@ -29,7 +30,7 @@ class CompiledStep:
   error: str | None = None
   operation: str = ''
   memory_bytes: int = 0
-  flops: float = 0.0
+  flops: float | None = 0.0
   product_flops: int = 0
   cycles: dict[str, int] = dataclasses.field(default_factory=dict)
 
@@ -39,13 +40,14 @@ class CompiledStep:
 
 
 def from_compiler(result: dict[str, Any], optimized: str | None,
-                  product_flops: int) -> CompiledStep:
+                  product_flops: int, micro_batches: int = 1) -> CompiledStep:
   """Reads what `tpu_compile` wrote.
 
   Args:
     result: its JSON value.
     optimized: the optimised HLO; None if it did not compile.
     product_flops: of the program that it was given.
+    micro_batches: how often its loop over them runs; 1 means no loop.
   """
   if 'error' in result:
     return failed(result['error'])
@@ -54,9 +56,10 @@ def from_compiler(result: dict[str, Any], optimized: str | None,
       # Weights and moments are updated in place: outputs that alias arguments.
       memory_bytes=(memory['argument'] + memory['output'] - memory['alias']
                     + memory['temp'] + memory['generated_code']),
-      flops=result['flops'], product_flops=product_flops,
+      flops=result['flops'] if micro_batches == 1 else None,
+      product_flops=product_flops,
       cycles=operation_groups.group_cycles(
-          optimized_hlo.operation_cycles(optimized)))
+          optimized_hlo.operation_cycles(optimized, micro_batches)))
 
 
 def failed(message: str, operation: str = '') -> CompiledStep:
@@ -64,7 +67,7 @@ def failed(message: str, operation: str = '') -> CompiledStep:
   memory = _USED_MEMORY.search(message)
   if memory:
     message = (f'needs {memory[1]} of {memory[2]} of memory; take fewer '
-               'sequences a core')
+               'sequences a core, or raise gradient_accumulation_steps')
   elif not operation:
     found = _OPERATION.search(message)
     operation = next(filter(None, found.groups()), '') if found else ''

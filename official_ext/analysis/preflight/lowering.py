@@ -172,6 +172,7 @@ def _build(program: StepProgram, variables: _VariableArguments
   model = build_pretrainer(
       program.architecture, output_dropout=program.output_dropout,
       attention_dropout=program.attention_dropout,
+      gradient_accumulation_steps=program.gradient_accumulation_steps,
       gradient_clip_norm=_CLIP_NORM if program.clips_gradients else 0, **options)
   variables.take(model.variables)
   optimizer = StageOptimizer(

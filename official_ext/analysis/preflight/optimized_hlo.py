@@ -22,6 +22,8 @@ _BRANCHES = re.compile(
     r'branch_computations=\{([^}]*)\}|'
     r'true_computation=(%[\w.-]+), false_computation=(%[\w.-]+)')
 _PRODUCTS = ('convolution', 'dot')
+# TensorFlow's name of the loop of `modeling.gradient_accumulation`.
+MICRO_BATCH_LOOP = 'micro_batches'
 
 
 @dataclasses.dataclass
@@ -48,18 +50,21 @@ class OperationCycles:
   cycles: int
 
 
-def operation_cycles(text: str) -> list[OperationCycles]:
+def operation_cycles(text: str, micro_batches: int = 1
+                     ) -> list[OperationCycles]:
   """The cycles of every instruction that a program runs.
 
-  A loop's body counts as often as the compiler says that it runs, or once, and
-  libtpu 0.0.51 says it of none: a training step has no loops. Of a conditional's
-  branches the dearest counts.
+  The body of the loop over micro-batches counts as often as it runs, which
+  libtpu 0.0.51 does not say. Any other loop's body counts as often as the
+  compiler says, or once; a training step has no other loops. Of a conditional's
+  branches the most expensive counts.
 
   Args:
     text: a scheduled, optimised HLO module.
+    micro_batches: how often the loop over them runs; 1 means that there is none.
 
   Raises:
-    ValueError: it is none, or no cycles are in it.
+    ValueError: it is none, no cycles are in it, or it lacks the loop.
   """
   computations, entry = _parse(text)
   if entry is None or '"estimated_cycles"' not in text:
@@ -67,6 +72,17 @@ def operation_cycles(text: str) -> list[OperationCycles]:
         f'optimised HLO of {len(text)} characters has '
         f'{"no ENTRY" if entry is None else "no estimated_cycles"}; give the '
         "TPU compiler's own text, of a libtpu that writes them.")
+  loops = [instruction for instructions in computations.values()
+           for instruction in instructions if instruction.opcode == 'while'
+           and instruction.operation == MICRO_BATCH_LOOP]
+  if micro_batches > 1 and len(loops) != 1:
+    raise ValueError(
+        f'optimised HLO has {len(loops)} loops named {MICRO_BATCH_LOOP!r}, not '
+        f'one over {micro_batches} micro-batches, so its cycles cannot be '
+        'counted; plan with gradient_accumulation_steps = 1 and a batch_size of '
+        'one micro-batch.')
+  for loop in loops:
+    loop.trips = micro_batches
   return list(_cycles(computations, entry, 1))
 
 

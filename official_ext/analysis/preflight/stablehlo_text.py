@@ -9,6 +9,9 @@ _COPY = re.compile(r'mhlo\.copy (%[\w#]+) : (tensor<[^>]*>)')
 _PACKED_BOOLEANS = re.compile(r'dense<"0x([0-9A-Fa-f]+)"> : tensor<((?:\d+x)+)i1>')
 _DEFINED = re.compile(r'\s*%\w+(?::\d+|, %\w+)* = ')
 _VALUE = re.compile(r'%\w+')
+_CALL = re.compile(r'\bcall @([\w.]+)\(')
+_PRIVATE_FUNCTION = re.compile(r'\s*func\.func private @([\w.]+)\(')
+_LOOP_BODY = re.compile(r'(\s*)\} do \{')
 _DOT = re.compile(
     r'stablehlo\.dot(?P<general>_general)? [^:\n]*?'
     r'(?:contracting_dims = \[(?P<dims>[\d, ]*)\] x \[[\d, ]*\][^\n]*?)?'
@@ -47,28 +50,35 @@ def _nested(values: Sequence[bool], shape: Sequence[int]) -> str:
       for start in range(0, len(values), stride)) + ']'
 
 
-def product_flops(text: str) -> int:
+def product_flops(text: str, micro_batches: int = 1) -> int:
   """FLOPs of all matrix products, two a multiply-add.
 
-  Of a program without loops: each product is counted as often as it is written.
-  Not where nothing depends on it: TensorFlow writes down both gradients of a
-  product, also that of an input that is frozen.
+  Each product is counted as often as it is run. Not where nothing depends on it:
+  TensorFlow writes down both gradients of a product, also that of an input that
+  is frozen.
+
+  Args:
+    text: StableHLO. The only loop in it, if there is one, is that over
+      micro-batches.
+    micro_batches: how often the loop runs.
   """
   total = 0
-  for match in map(_DOT.search, _needed_products(text)):
+  for line, is_in_loop in _needed_products(text):
+    match = _DOT.search(line)
     left = _shape(match['left'])
     # None where the sum comes later, as in gradients of einsums with an ellipsis.
     contracted = ([int(dim) for dim in re.findall(r'\d+', match['dims'] or '')]
                   if match['general'] else [len(left) - 1])
-    total += 2 * math.prod(_shape(match['out'])) * math.prod(
+    trips = micro_batches if is_in_loop else 1
+    total += trips * 2 * math.prod(_shape(match['out'])) * math.prod(
         left[dim] for dim in contracted)
   return total
 
 
-def _needed_products(text: str) -> list[str]:
-  """The lines with products that a result depends on."""
+def _needed_products(text: str) -> list[tuple[str, bool]]:
+  """The lines with products that a result depends on; whether in the loop."""
   needed, used = [], set()
-  for line in reversed(text.splitlines()):
+  for line, is_in_loop in reversed(_lines_that_run(text)):
     if line.lstrip().startswith('func.func'):
       # Values are numbered anew in every function.
       used.clear()
@@ -77,9 +87,30 @@ def _needed_products(text: str) -> list[str]:
     if defined and used.isdisjoint(_VALUE.findall(defined[0])):
       continue
     if 'stablehlo.dot' in line:
-      needed.append(line)
+      needed.append((line, is_in_loop))
     used.update(_VALUE.findall(line[defined.end():] if defined else line))
   return needed
+
+
+def _lines_that_run(text: str) -> list[tuple[str, bool]]:
+  """All lines but those of functions that are never called; whether in a loop.
+
+  TensorFlow writes a loop's body where the loop is, and once more as a function.
+  """
+  called = set(_CALL.findall(text))
+  lines, runs, loop_end = [], True, None
+  for line in text.splitlines():
+    private = _PRIVATE_FUNCTION.match(line)
+    if private or line.lstrip().startswith('func.func'):
+      runs = not private or private[1] in called
+    if loop_end and line.startswith(loop_end):
+      loop_end = None
+    if runs:
+      lines.append((line, loop_end is not None))
+    body = _LOOP_BODY.match(line)
+    if body:
+      loop_end = body[1] + '}'
+  return lines
 
 
 def _shape(tensor: str) -> list[int]:

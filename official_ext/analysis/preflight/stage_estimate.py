@@ -39,9 +39,10 @@ class StageEstimate:
     return max(step.memory_bytes for step in self.steps)
 
   @property
-  def flops(self) -> float:
-    """Of a step on one core, as the compiler counts."""
-    return statistics.mean(step.flops for step in self.steps)
+  def flops(self) -> float | None:
+    """Of a step on one core, as the compiler counts; see `CompiledStep`."""
+    counted = [step.flops for step in self.steps]
+    return None if None in counted else statistics.mean(counted)
 
   @property
   def product_flops(self) -> float:

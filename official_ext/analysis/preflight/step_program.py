@@ -22,6 +22,7 @@ class StepProgram:
     trained_layers: blocks from the top of these that are updated; None means
       all, and the embeddings.
     sequences: on the core.
+    gradient_accumulation_steps: micro-batches that these are split into.
     num_predictions: masked tokens a sequence has room for.
     precision: 'float32' or 'mixed_bfloat16'.
     optimizer: 'adamw' or 'lamb'.
@@ -38,6 +39,7 @@ class StepProgram:
   num_layers: int | None
   trained_layers: int | None
   sequences: int
+  gradient_accumulation_steps: int = 1
   num_predictions: int
   precision: str
   optimizer: str
@@ -70,6 +72,7 @@ def step_programs(
   whole = StepProgram(
       architecture=stage.architecture, num_layers=None,
       trained_layers=stage.trained_layers, sequences=sequences,
+      gradient_accumulation_steps=config.gradient_accumulation_steps,
       num_predictions=num_predictions, precision=config.precision,
       optimizer=config.optimizer, weight_decay_rate=config.weight_decay_rate,
       has_warmup=warmup_steps > 0,

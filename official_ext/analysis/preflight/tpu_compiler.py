@@ -87,8 +87,10 @@ class TpuCompiler:
       self._cache.write_text(_STABLEHLO, traced, text)
     self._say(f'compiling a step of {depth} layers for TPU {target}')
     result, optimized = self.compile(text, target)
+    micro_batches = program.gradient_accumulation_steps
     step = compiled_step.from_compiler(
-        result, optimized, stablehlo_text.product_flops(text))
+        result, optimized, stablehlo_text.product_flops(text, micro_batches),
+        micro_batches)
     return step, not _is_passing(result)
 
   def compile(self, text: str, target: str) -> tuple[dict, str | None]:

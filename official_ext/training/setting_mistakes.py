@@ -1,4 +1,4 @@
-"""What keeps a run from going on exactly after a growth ('continue')."""
+"""Settings of a `PretrainConfig` that exclude each other."""
 
 from collections.abc import Sequence
 import itertools
@@ -12,8 +12,8 @@ _EXACT = {
     'output_dropout': 0, 'attention_dropout': 0}
 
 
-def setting_mistakes(config: Any) -> list[str]:
-  """Lists the settings of a `PretrainConfig` that would disturb it."""
+def continuation_mistakes(config: Any) -> list[str]:
+  """Lists what keeps a run from going on exactly after a growth ('continue')."""
   return [
       f'{name} is {getattr(config, name)!r}, but optimizer_growth is '
       f"'continue', a test of exactness; give {value!r}"
@@ -38,3 +38,26 @@ def inexact_growths(stages: Sequence[ResolvedStage]) -> list[str]:
           f'{after.name!r} cannot go on exactly ({"; ".join(reasons)}); give '
           "'transfer'")
   return found
+
+
+def restart_mistakes(config: Any) -> list[str]:
+  """Lists settings that do not go with the restart of the rate."""
+  if config.learning_rate_restart == 'stage' and config.growth_warmup_steps:
+    return [f'growth_warmup_steps is {config.growth_warmup_steps}, but with '
+            "learning_rate_restart 'stage' every stage warms up over "
+            'warmup_steps; give 0']
+  return []
+
+
+def masking_mistakes(config: Any) -> list[str]:
+  """Lists settings that do not go with how masks are drawn."""
+  if config.masking == 'dynamic' and config.architecture.family == 'gpt':
+    return ["masking is 'dynamic', but a GPT predicts every token; leave it "
+            'out']
+  given = [name for name in ('masked_share', 'final_masked_share')
+           if getattr(config, name) is not None]
+  if given and config.masking != 'dynamic':
+    return [f'{name} is {getattr(config, name)!r}, but masking is '
+            f"{config.masking!r}; give masking = 'dynamic' or leave {name} out"
+            for name in given]
+  return []
