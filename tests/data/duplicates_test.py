@@ -92,6 +92,17 @@ def test_whatever_the_number_of_workers(tmp_path, corpus):
           > sum(split.tokens for split in one.splits.values()))
 
 
+def test_data_of_before_the_setting_is_the_same_data(tmp_path, corpus):
+  prepare(tmp_path / 'data', corpus)
+  path = tmp_path / 'data/manifest.json'
+  content = json.loads(path.read_text())
+  del content['settings']['remove_duplicates'], content['unigram']
+  path.write_text(json.dumps(content))
+  assert prepare(tmp_path / 'data', corpus).unigram is None
+  with pytest.raises(ValueError, match='remove_duplicates is False there'):
+    prepare(tmp_path / 'data', corpus, remove_duplicates=True)
+
+
 def test_what_cannot_be_had_is_refused(tmp_path, corpus):
   with pytest.raises(ValueError, match='remove_duplicates is True.*runner=local'):
     build.prepare(str(tmp_path / 'data'), [corpus],
