@@ -36,8 +36,8 @@ _TABLE_HEAD = (
     "to the control's loss: processor s", 'tokens per parameter')
 _TEMPLATE = pathlib.Path(__file__).parent / 'evidence.md.jinja'
 NOT_RUN = 'not run yet'
-_IN_THE_PAPER = {'lower': 'better', 'alike': 'as good',
-                 'lower or alike': 'at least as good'}
+_IN_THE_PAPER = {'lower': 'better', 'equal': 'as good',
+                 'lower or equal': 'at least as good'}
 
 
 def page(runs: Sequence[results.Record]) -> str:
@@ -167,8 +167,8 @@ def compare(one: ArmResult | None, other: ArmResult | None, name: str,
     one: the arm that is the subject.
     other: what it is compared with.
     name: what the sentence calls the other.
-    paper: how the two compare in the paper: 'lower', 'alike', or 'lower or
-      alike'; nothing says nothing about it.
+    paper: the paper's outcome: 'lower', 'equal', or 'lower or equal'. If empty,
+      the sentence does not mention the paper.
   """
   if one is None or other is None:
     return f'is {NOT_RUN}'
@@ -179,7 +179,7 @@ def compare(one: ArmResult | None, other: ArmResult | None, name: str,
   if None in deviations:
     return f'{ends}{_named(one, other)}: a first look, with one seed'
   if abs(difference) <= max(deviations):
-    outcome = 'alike'
+    outcome = 'equal'
     ends = (f'cannot be told apart from {name} ({difference:+.3f} nats, within '
             f'one standard deviation of {max(deviations):.3f})')
   else:

@@ -30,7 +30,7 @@ class DuplicateFilter:
     self.num_paragraphs = self.num_bytes = 0
 
   def mark(self, block: Block) -> Block:
-    """The block, told which of its paragraphs have occurred before."""
+    """The block, with its repeated paragraphs marked or taken out."""
     if block.kind == 'jsonl':
       lines = [self._filter_record(line) for line in block.data.split(b'\n')]
       return dataclasses.replace(block, data=b'\n'.join(lines))
@@ -57,7 +57,7 @@ class DuplicateFilter:
   def _filter_record(self, line: bytes) -> bytes:
     text = _text_of(line)
     if text is None:
-      return line  # Whoever parses the record says what is wrong with it.
+      return line  # The parser reports what is wrong with the record.
     lines = text.split('\n')
     kept = [each for each in lines
             if not self._is_repeated(each.encode('utf-8', 'surrogatepass'))]

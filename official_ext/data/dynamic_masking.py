@@ -63,7 +63,7 @@ class DynamicMasking:
     budget = tf.clip_by_value(
         tf.cast(tf.round(tf.cast(num_tokens, tf.float32) * _share_at(self.share, step)),
                 tf.int32), 1, num_slots)
-    # Drawn for the whole batch, whoever reads it.
+    # Drawn for the whole batch, so that the number of readers does not matter.
     draws = self._draws(step, _TOKEN_DRAWS, [batch_size, length])
     draws = draws[first_row:first_row + num_rows]
     fates, choices = tf.unstack(self._draws(

@@ -87,8 +87,8 @@ class PretrainLoader(pretrain_dataloader.BertPretrainDataLoader):
       rows: which part of each global batch to yield.
       seed: fixes the order of the records in every epoch.
       start_step: the step whose batch comes first.
-      masked_share: masks are drawn anew for every step, so many tokens of
-        them; None takes the masks that `prepare` drew. Masked-LM data only.
+      masked_share: draws new masks for every step and masks this share of the
+        tokens; None keeps the masks that `prepare` drew. Masked-LM data only.
 
     Returns:
       A dataset of feature dictionaries `[rows_per_replica, ...]`, int32 and

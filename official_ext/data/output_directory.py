@@ -88,8 +88,8 @@ class OutputDirectory:
     compare('lower_case', manifest.tokenizer.get('lower_case'),
             settings.lower_case)
     compare('seed', manifest.seed, settings.seed)
-    # Manifests that do not say it are of before only the embedded corpus could
-    # be without repetitions.
+    # Older manifests do not record it. Then only the embedded corpus was free of
+    # repeated paragraphs.
     stored = {'remove_duplicates': manifest.corpus.get('kind') == 'embedded',
               **manifest.settings}
     for name, asked in settings.manifest_settings().items():

@@ -41,8 +41,8 @@ def sinusoidal_positions(shape: tuple[int, int], stddev: float) -> np.ndarray:
 
   Vaswani et al. (2017), section 3.5: unit 2i of position p is
   sin(p / 10000^(2i / hidden)), unit 2i + 1 its cosine. Neighbouring positions
-  start alike, so attention finds the neighbours of a token sooner than from
-  random vectors. Departs from the paper in the amplitude, which gives the
+  start with similar vectors, so attention finds the neighbours of a token sooner
+  than from random ones. Departs from the paper in the amplitude, which gives the
   sinusoids the root mean square of the other embeddings, and in that the
   values are only a start and are trained.
 

@@ -2,7 +2,7 @@
 
 A BERT or GPT first learns how often each token occurs. Its loss then stays near
 the cross entropy of these frequencies until attention finds the tokens that
-tell something about a missing one; a small model may never get further.
+say something about a missing one; a small model may never get further.
 """
 
 from collections.abc import Mapping
@@ -51,5 +51,5 @@ def warning(metrics: Mapping[str, float], unigram: Unigram | None
     return None
   return (f'the held-out loss over tokens, {loss:.3f} nats, is not yet '
           f'{NEAR_NATS} below the unigram level ({unigram.cross_entropy:.3f}): '
-          'the model has learnt little beside how often each token occurs; '
+          'the model has learnt little except how often each token occurs; '
           f'{REMEDIES}')

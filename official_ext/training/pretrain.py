@@ -243,7 +243,7 @@ class _StageData:
         masked_share=self._config.masked_shares(manifest)))
 
   def evaluation_batches(self):
-    """As large as the micro-batches of training, and as many more of them."""
+    """Batches of the size of training's micro-batches, and more of them."""
     num_parts = self._config.gradient_accumulation_steps
     return self._distributed(lambda rows: self._whole.evaluation_batches(
         rows, self._config.eval_steps * num_parts), num_parts)

@@ -74,7 +74,7 @@ def _unless_default(config: PretrainConfig, names: Sequence[str]
 
 
 def shared_facts(config: PretrainConfig, manifest: Manifest) -> dict[str, Any]:
-  """What all workers must have alike; paths may differ from host to host."""
+  """What must be the same on all workers; paths may differ between hosts."""
   fields = {
       field.name: repr(getattr(config, field.name))
       for field in dataclasses.fields(config)

@@ -13,7 +13,7 @@ def produce_from_above(widening: Widening) -> UnitMap:
 
   With `W_l` a kernel `[in, out]` of layer l, `g` the unit maps of FPI, `c`
   their numbers of copies and `d` the old number of out-units, the kernel first
-  grows along its in-axis, in layer l and in layer l + 1 alike:
+  grows along its in-axis, in layer l as in layer l + 1:
 
       V_l[i, :] = W_l[g_in(i), :] / c_in(i)
 
