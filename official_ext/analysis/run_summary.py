@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import json
+import math
 import statistics
 from typing import Any
 
@@ -127,9 +128,22 @@ class RunSummary:
     return Unigram(**found) if found else None
 
   @property
+  def nats_below_unigram(self) -> float:
+    """How far the newest held-out loss is below the unigram level."""
+    return self.unigram.cross_entropy - self.last_held_out[self.loss_metric]
+
+  @property
   def is_near_unigram(self) -> bool:
     """Whether the newest held-out loss is still at the unigram level."""
     return plateau.is_near(self.last_held_out[self.loss_metric], self.unigram)
+
+  @property
+  def likelihood_ratio(self) -> float:
+    """How much likelier the right token is than by its frequency alone.
+
+    A geometric mean over the held-out predictions.
+    """
+    return math.exp(self.nats_below_unigram)
 
   @property
   def step(self) -> int:

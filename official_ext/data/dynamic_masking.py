@@ -60,9 +60,9 @@ class DynamicMasking:
     is_text = (tf.cast(features['input_mask'], tf.bool)
                & (words != self.pieces.cls_id) & (words != self.pieces.sep_id))
     num_tokens = tf.reduce_sum(features['input_mask'], axis=1)
-    budget = tf.clip_by_value(
-        tf.cast(tf.round(tf.cast(num_tokens, tf.float32) * _share_at(self.share, step)),
-                tf.int32), 1, num_slots)
+    budget = tf.round(
+        tf.cast(num_tokens, tf.float32) * _share_at(self.share, step))
+    budget = tf.clip_by_value(tf.cast(budget, tf.int32), 1, num_slots)
     # Drawn for the whole batch, so that the number of readers does not matter.
     draws = self._draws(step, _TOKEN_DRAWS, [batch_size, length])
     draws = draws[first_row:first_row + num_rows]

@@ -14,9 +14,9 @@ from official.nlp.data import pretrain_dataloader
 import tensorflow as tf
 
 from official_ext.data.dynamic_masking import DynamicMasking
-from official_ext.data.dynamic_masking import MaskedShare
 from official_ext.data.manifest import Manifest
 from official_ext.data.manifest import VOCABULARY_FILE
+from official_ext.data.masked_share import MaskedShare
 from official_ext.data.masking import PieceTable
 from official_ext.data.record_index import DamagedRecordError
 from official_ext.data.record_index import read_offsets

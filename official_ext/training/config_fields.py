@@ -58,8 +58,11 @@ def _whole(least: int, optional: bool = False):
   return check
 
 
-def _number(least: float, below: float | None = None, *, exclusive=False):
+def _number(least: float, below: float | None = None, *, exclusive=False,
+            optional=False):
   def check(value):
+    if optional and value is None:
+      return None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if is_number and math.isfinite(value) and (
         value > least if exclusive else value >= least) and (
@@ -70,12 +73,6 @@ def _number(least: float, below: float | None = None, *, exclusive=False):
       wanted += f' and below {below:g}'
     return f'{value!r}; give a number {wanted}'
   return check
-
-
-def _share_or_none(value):
-  if value is None:
-    return None
-  return _number(0, 1, exclusive=True)(value)
 
 
 def _truth(value):
@@ -127,8 +124,8 @@ _FIELD_CHECKS = {
     'init_checkpoint': _path,
     'stage_data_dirs': _paths,
     'num_predictions': _whole(0),
-    'masked_share': _share_or_none,
-    'final_masked_share': _share_or_none,
+    'masked_share': _number(0, 1, exclusive=True, optional=True),
+    'final_masked_share': _number(0, 1, exclusive=True, optional=True),
     'eval_steps': _whole(1),
     'peak_learning_rate': _number(0, exclusive=True),
     'decay_fraction': _number(0, 1, exclusive=True),
